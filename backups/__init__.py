@@ -1,0 +1,1 @@
+"""Consistent backup sets, restores and rescue: plain Python, no web framework, no task queue."""

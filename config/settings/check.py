@@ -1,0 +1,5 @@
+"""Settings for the type checker: no server, no secret."""
+
+from config.settings.base import *  # noqa: F403
+
+SECRET_KEY = "only-for-type-checks"  # noqa: S105 - nothing is signed with it

@@ -1,4 +1,4 @@
-"""Settings for the type checker: no server, no secret."""
+"""Settings for the type checker and `makemigrations --check`: no server, no secret."""
 
 from config.settings.base import *  # noqa: F403
 

@@ -1,0 +1,87 @@
+"""What the portal reads from its environment; for Django the only reader of `os.environ`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "secret", "password", "django-insecure"}
+
+
+def var_dir() -> Path:
+    """The folder of all state: RAGKEEP_VAR, or `var` beside manage.py."""
+    return Path(os.environ.get("RAGKEEP_VAR") or CHECKOUT / "var").absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control plane's own servers listen and under which address browsers see the portal."""
+
+    host: str
+    postgres_port: int
+    valkey_port: int
+    portal_url: str
+
+
+def control() -> Control:
+    """Read RAGKEEP_CONTROL_PORT_POSTGRES, RAGKEEP_CONTROL_PORT_VALKEY and RAGKEEP_PORTAL_URL, else the state file.
+
+    Raises:
+        ImproperlyConfigured: neither the environment nor `var/control/state.json` names a port.
+    """
+    state = _state(var_dir() / "control" / "state.json")
+    return Control(
+        host="127.0.0.1",
+        postgres_port=_port("RAGKEEP_CONTROL_PORT_POSTGRES", state, "postgres"),
+        valkey_port=_port("RAGKEEP_CONTROL_PORT_VALKEY", state, "valkey"),
+        portal_url=os.environ.get("RAGKEEP_PORTAL_URL") or str(state.get("portal_url", "http://127.0.0.1:8081")),
+    )
+
+
+def secret(name: str) -> str:
+    """Read a secret of the control plane from `var/control/secrets/<name>`.
+
+    Raises:
+        ImproperlyConfigured: the file is missing, empty or still a placeholder.
+    """
+    path = var_dir() / "control" / "secrets" / name
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path} cannot be read ({error.strerror}). `python3 manage.py up` creates it; run that first."
+        ) from None
+    if value.lower() in PLACEHOLDERS:
+        raise ImproperlyConfigured(f"{path} holds no real secret. Remove it and run `python3 manage.py up`.")
+    return value
+
+
+def log_level() -> str:
+    return os.environ.get("LOG_LEVEL", "INFO").upper()
+
+
+def _state(path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{path} cannot be read: {error}. Run `python3 manage.py up` again.") from None
+    return state if isinstance(state, dict) else {}
+
+
+def _port(variable: str, state: dict[str, Any], server: str) -> int:
+    ports = state.get("ports", {})
+    value = os.environ.get(variable) or (ports.get(server) if isinstance(ports, dict) else None)
+    try:
+        return int(value or "")
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"No port for the control plane's {server}: set {variable}, or run `python3 manage.py up` first."
+        ) from None

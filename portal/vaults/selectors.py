@@ -1,0 +1,106 @@
+"""Reading repositories, plans, sets, drills and restores."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+
+from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetState
+
+
+def set_list(*, stack: str | None = None, limit: int = 100) -> list[BackupSet]:
+    """Sets, newest first, with their repository."""
+    sets = BackupSet.objects.select_related("repository", "operation")
+    return list((sets.filter(stack=stack) if stack else sets)[:limit])
+
+
+def set_get(set_id: str) -> BackupSet:
+    """One set.
+
+    Raises:
+        BackupSet.DoesNotExist: there is none with this id.
+    """
+    return BackupSet.objects.select_related("repository").get(pk=set_id)
+
+
+def set_last_good(*, stack: str | None = None) -> BackupSet | None:
+    """The newest complete set; a partial or failed one is never good."""
+    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE)
+    return (sets.filter(stack=stack) if stack else sets).first()
+
+
+def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
+    """The set that most recently was shown to come back."""
+    sets = BackupSet.objects.exclude(proven_at=None).order_by("-proven_at")
+    return (sets.filter(stack=stack) if stack else sets).first()
+
+
+def restore_last_proven(*, stack: str | None = None) -> datetime | None:
+    """When a restore, in a drill or for real, last worked."""
+    proven = set_last_proven(stack=stack)
+    return proven.proven_at if proven else None
+
+
+def restore_kept(*, stack: str | None = None) -> Restore | None:
+    """The restore that can still be undone or confirmed, if any."""
+    kept = Restore.objects.select_related("set", "operation").filter(state=RestoreState.KEPT)
+    return (kept.filter(set__stack=stack) if stack else kept).first()
+
+
+def drill_last(*, stack: str | None = None) -> Drill | None:
+    """The newest drill, passed or failed."""
+    drills = Drill.objects.select_related("set", "operation")
+    return (drills.filter(set__stack=stack) if stack else drills).first()
+
+
+def drill_seconds_expected(*, stack: str | None = None) -> float | None:
+    """How long bringing a set back took the last time it was tried successfully."""
+    drills = Drill.objects.filter(state="passed")
+    last = (drills.filter(set__stack=stack) if stack else drills).first()
+    return last.seconds if last else None
+
+
+def repository_get_default() -> Repository:
+    """The repository that `up` made.
+
+    Raises:
+        Repository.DoesNotExist: nothing was set up yet.
+    """
+    return Repository.objects.earliest("created_at")
+
+
+def plan_default() -> Plan | None:
+    """The plan that `up` made, or None before that."""
+    return Plan.objects.select_related("repository").order_by("pk").first()
+
+
+def plan_next_run(plan: Plan) -> datetime | None:
+    """When the plan runs next; None while it is switched off."""
+    return plan.next_run_at if plan.enabled else None
+
+
+def repository_warnings() -> list[str]:
+    """Sentences an operator should read about where the sets are kept; empty when all is well."""
+    repositories = list(Repository.objects.all())
+    if not repositories:
+        return ["No repository: nothing is backed up. Run `python3 manage.py up` to make the default one."]
+    missing = [
+        f"The repository folder {r.url} of {r.name} is gone. Mount it again, or set up another repository."
+        for r in repositories
+        if r.is_local and not Path(r.url).is_dir()
+    ]
+    if missing or any(not _on_data_disk(r) for r in repositories):
+        return missing
+    return [
+        "Every repository is on the same disk as the data: a broken disk takes both. "
+        "Add a repository on another disk or machine."
+    ]
+
+
+def _on_data_disk(repository: Repository) -> bool:
+    if not repository.is_local:
+        return False
+    return os.stat(repository.url).st_dev == os.stat(settings.VAR_DIR).st_dev  # noqa: PTH116 - reads as one comparison

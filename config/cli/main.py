@@ -1,0 +1,69 @@
+"""The command line behind `manage.py`, once the environment exists."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from config.verbs import VERBS
+
+
+class Verbs(click.Group):
+    """Loads a verb's module only when it is called, so that `status` does not pay for what `test` imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command: click.Command = importlib.import_module(verb.module).command
+        command.short_help = verb.summary
+        return command
+
+
+cli = Verbs(
+    name="manage.py",
+    help="Ragkeep runs a RAG stack, keeps it backed up, and proves that it can be restored.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def main() -> None:
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in VERBS or verb.startswith("-") or not verb:
+        cli(prog_name="manage.py")
+    elif verb in _django_verbs():
+        _run_django()
+    else:
+        _refuse(verb)
+
+
+def _django_verbs() -> set[str]:
+    from django.core.management import get_commands
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.run")
+    return set(get_commands())
+
+
+def _run_django() -> None:
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(["manage.py", *sys.argv[1:]])
+
+
+def _refuse(verb: str) -> None:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "python3 manage.py --help lists the verbs."
+    click.echo(f"error: there is no verb {verb!r}. {hint}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The tiers of the test suite: where each lives, and whether this machine can run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A part of the suite.
+
+    Attributes:
+        paths: folders below the checkout that hold its tests.
+        missing: returns a sentence saying what this machine lacks for it, or None.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    missing: Callable[[Mapping[str, str]], str | None]
+
+
+def chromium(environ: Mapping[str, str]) -> str | None:
+    """The browser the journey is driven in: `CHROMIUM`, or the first one on PATH."""
+    named = environ.get("CHROMIUM")
+    if named:
+        return named if os.access(named, os.X_OK) else None
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name, path=f"{environ.get('PATH', '')}:/usr/bin")
+        if found:
+            return found
+    return None
+
+
+def _nothing(_environ: Mapping[str, str]) -> str | None:
+    return None
+
+
+def _servers(environ: Mapping[str, str]) -> str | None:
+    folder = Path(environ.get("RAGKEEP_VAR", "var")) / "tools" / "bin"
+    lacking = [name for name in ("restic", "nginx") if not (folder / name).exists()]
+    return f"{' and '.join(lacking)} not found in {folder}: run python3 manage.py up once" if lacking else None
+
+
+def _browser(environ: Mapping[str, str]) -> str | None:
+    if chromium(environ) is None:
+        return "no Chromium found: apt-get install chromium, or set CHROMIUM to its path"
+    return _servers(environ)
+
+
+TIERS = (
+    Tier("unit", ("tests/unit",), _nothing),
+    Tier("integration", ("tests/contract", "tests/integration"), _servers),
+    Tier("browser", ("tests/e2e",), _browser),
+)

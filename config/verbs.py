@@ -1,0 +1,67 @@
+"""The verbs of `manage.py`: what help shows before the environment exists, and where each is implemented.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        module: module that holds the click command, as attribute `command`.
+        summary: one line for the help.
+        development: needs the development lock (linters, test tools) besides the runtime lock.
+        as_caller: keeps the caller's identity when root calls, because it reads the caller's own files.
+        tools: needs restic and nginx.
+    """
+
+    module: str
+    summary: str
+    development: bool = False
+    as_caller: bool = False
+    tools: bool = True
+
+
+VERBS: dict[str, Verb] = {
+    "up": Verb("config.cli.up", "Start everything; on first use also install, back up and prove the backup."),
+    "down": Verb("config.cli.down", "Stop everything; all data stays."),
+    "status": Verb("config.cli.status", "Show what runs and how it is."),
+    "logs": Verb("config.cli.logs", "Show the logs of a service."),
+    "ingest": Verb(
+        "config.cli.ingest", "Upload files or folders and wait until they can be asked about.", as_caller=True
+    ),
+    "ask": Verb("config.cli.ask", "Ask a question of the documents.", as_caller=True),
+    "backup": Verb("config.cli.backup", "Take a backup set now."),
+    "sets": Verb("config.cli.sets", "List the backup sets."),
+    "restore": Verb("config.cli.restore", "Restore a backup set, undo a restore, or confirm it."),
+    "drill": Verb("config.cli.drill", "Prove that a backup set can be restored."),
+    "doctor": Verb("config.cli.doctor", "Look for what is wrong and say what to do."),
+    "clean": Verb("config.cli.clean", "Remove all data of this installation, after confirmation."),
+    "test": Verb("config.cli.test", "Run the tests this machine can run.", development=True),
+    "check-all": Verb(
+        "config.cli.check_all", "Format, lint, types, imports, migrations, unit tests.", development=True, tools=False
+    ),
+}
+
+
+def overview() -> str:
+    """The help text that needs nothing but Python."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "Usage: python3 manage.py VERB [OPTIONS]",
+            "",
+            "Ragkeep runs a RAG stack, keeps it backed up, and proves that it can be restored.",
+            "",
+            *lines,
+            "",
+            "Start with: python3 manage.py up",
+            "Options of a verb: python3 manage.py VERB --help",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Schema of the RAG database, applied by `python -m rag_api migrate`."""

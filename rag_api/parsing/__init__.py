@@ -62,6 +62,6 @@ def _checked(parsed: ParsedDocument, name: str, limits: Limits) -> ParsedDocumen
     if parsed.characters > limits.characters:
         raise ParseFailure(
             "too_long",
-            f"{name} holds {parsed.characters} characters, more than the {limits.characters} that are allowed. Split it.",
+            f"{name} holds {parsed.characters} characters, more than the allowed {limits.characters}. Split it.",
         )
     return parsed

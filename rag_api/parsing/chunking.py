@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
-import semchunk
+from semchunk.semchunk import chunk as split
 
 from rag_api.parsing.document import Heading, Page, ParsedDocument
 from rag_api.parsing.tokens import Measure, measure_of
@@ -44,21 +45,31 @@ def chunk(parsed: ParsedDocument, embedder: str = "all-minilm") -> list[Chunk]:
     title = _shortened(parsed.title or "", measure)
     chunks: list[Chunk] = []
     for page in parsed.pages:
-        for start, end in _spans(page.text, measure):
+        for start, end in _spans(page.text, title, measure):
             heading = _heading(page, start, title, measure)
             chunks.append(Chunk(len(chunks), page.text[start:end], page.number, start, end, heading))
     return chunks
 
 
-def _spans(text: str, measure: Measure) -> Iterator[tuple[int, int]]:
-    size = measure.limit - _CONTEXT_TOKENS
-    # Its own cache is global and grows with every document, so it stays off.
-    _, offsets = semchunk.chunk(text, size, measure.count, memoize=False, offsets=True)
-    for start, end in offsets:
+def _spans(text: str, title: str, measure: Measure) -> Iterator[tuple[int, int]]:
+    total, room = measure.count(text), measure.limit - _CONTEXT_TOKENS
+    if total <= (measure.limit if text.startswith(title) else room):
+        yield 0, len(text)
+        return
+    # Even pieces: a passage of three words at the end of a page finds nothing and is found by accident.
+    size = min(room, total // -(-total // room) + room // 10)
+    for start, end in _split(text, size, measure):
         piece = text[start:end]
-        lead = len(piece) - len(piece.lstrip())
         if piece.strip():
-            yield start + lead, start + len(piece.rstrip())
+            yield start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
+
+
+def _split(text: str, size: int, measure: Measure) -> list[tuple[int, int]]:
+    # The cache of semchunk is global and grows with every document, so it stays off.
+    result = cast(
+        "tuple[list[str], list[tuple[int, int]]]", split(text, size, measure.count, memoize=False, offsets=True)
+    )
+    return result[1]
 
 
 def _heading(page: Page, start: int, title: str, measure: Measure) -> str:
@@ -73,7 +84,7 @@ def _begins_with(text: str, start: int, title: str) -> bool:
 
 
 def _open_headings(headings: tuple[Heading, ...], start: int) -> list[Heading]:
-    """The headings that a passage beginning at `start` stands under, without one that the passage itself begins with."""
+    """The headings above a passage that begins at `start`, without one that the passage itself begins with."""
     above: list[Heading] = []
     for heading in headings:
         if heading.offset >= start:

@@ -12,16 +12,21 @@ from rag_api.parsing.document import Heading, Limits, Page, ParsedDocument, clea
 from rag_api.parsing.formats.text import decode
 
 # Never shown to a reader. Text that people do not see is the usual carrier of planted instructions.
-_INVISIBLE = (
-    "script, style, noscript, template, svg, iframe, object, select, textarea, head, "
-    '[hidden], [aria-hidden="true"], [style*="display:none" i], [style*="display: none" i], '
-    '[style*="visibility:hidden" i], [style*="visibility: hidden" i], [style*="font-size:0" i], [style*="font-size: 0" i]'
+_INVISIBLE = ", ".join(
+    [
+        *("script", "style", "noscript", "template", "svg", "iframe", "object", "select", "textarea", "head"),
+        *("[hidden]", '[aria-hidden="true"]'),
+        *('[style*="display:none" i]', '[style*="display: none" i]'),
+        *('[style*="visibility:hidden" i]', '[style*="visibility: hidden" i]'),
+        *('[style*="font-size:0" i]', '[style*="font-size: 0" i]'),
+    ]
 )
 _PARAGRAPHS = frozenset(
-    "address article aside blockquote body dd details div dl dt fieldset figure footer form header hr main nav ol p pre "
-    "section summary table ul h1 h2 h3 h4 h5 h6".split()
-)
-_LINES = frozenset("br li tr caption option legend figcaption".split())
+    ["address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "fieldset", "figure",
+     "footer", "form", "header", "hr", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "ul",
+     "h1", "h2", "h3", "h4", "h5", "h6"]
+)  # fmt: skip
+_LINES = frozenset(["br", "li", "tr", "caption", "option", "legend", "figcaption"])
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.S)
 _FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.M)

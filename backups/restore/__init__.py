@@ -1,0 +1,1 @@
+"""Bringing a backup set back: stage, verify, swap, ask, and undo until the operator is sure."""

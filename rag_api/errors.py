@@ -1,0 +1,50 @@
+"""Errors of the RAG service.
+
+ServiceError
+├── ApiError             answered to a client as {"error": {"code", "message"}} with its status
+└── UnavailableError     a dependency is down or busy: worth another try later
+    ├── EmbedderDownError
+    └── VectorsDownError
+EmbedderRefusedError, VectorsRefusedError  the dependency understood and said no: no use trying the same again
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Anything this service raises on purpose."""
+
+
+class ApiError(ServiceError):
+    """A request that cannot be served; `message` says what, where and what to do."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        super().__init__(f"{status} {code}")
+
+
+class UnavailableError(ServiceError):
+    """A dependency did not answer; nothing is lost, the work is repeated later."""
+
+
+class EmbedderDownError(UnavailableError):
+    """Ollama (or the model server) cannot be reached or is overloaded."""
+
+
+class VectorsDownError(UnavailableError):
+    """Chroma cannot be reached or failed inside."""
+
+
+class EmbedderRefusedError(ServiceError):
+    """The model server refused the request itself, for example because the model is missing."""
+
+
+class VectorsRefusedError(ServiceError):
+    """Chroma refused the request itself, for example a wrong dimension."""
+
+
+def not_found(what: str) -> ApiError:
+    """What a caller may not see answers like what does not exist."""
+    return ApiError(404, "not_found", f"There is no such {what}, or it is not yours to see.")

@@ -1,0 +1,70 @@
+"""What can go wrong with a stack, as a tree.
+
+StackRuntimeError
++-- StackFileError   the Compose file is not what we can run; names the path inside it
++-- PortTaken        somebody else listens where a service should
++-- ServiceFailed    a service did not become ready; carries the end of its log
++-- UnknownService   a service that the stack does not have
++-- SupervisorGone   the supervisor cannot be started or does not answer
+"""
+
+from __future__ import annotations
+
+
+class StackRuntimeError(Exception):
+    """Base of all faults of a runtime: `code` for programs, `message` and `remedy` for people."""
+
+    code = "runtime"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(message)
+
+
+class StackFileError(StackRuntimeError):
+    """`path` says where in the file, e.g. `services.api.ports[0]`."""
+
+    code = "stack_file"
+
+    def __init__(self, path: str, expected: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {expected}", "correct the stack file at that place")
+
+
+class PortTaken(StackRuntimeError):
+    """`ports` maps each taken port to a sentence about who holds it."""
+
+    code = "port_taken"
+
+    def __init__(self, ports: dict[int, str]) -> None:
+        self.ports = ports
+        taken = "; ".join(f"port {port} is held by {holder}" for port, holder in sorted(ports.items()))
+        super().__init__(taken, "stop that program, or choose another base port with --port")
+
+
+class ServiceFailed(StackRuntimeError):
+    """`service` did not become ready; `log` holds the last lines it wrote."""
+
+    code = "service_failed"
+
+    def __init__(self, service: str, reason: str, log: list[str]) -> None:
+        self.service = service
+        self.log = log
+        tail = "".join(f"\n    {line}" for line in log)
+        super().__init__(f"service {service} {reason}{tail}", f"read its log: manage.py logs {service}")
+
+
+class UnknownService(StackRuntimeError):
+    """The stack has no service of that name."""
+
+    code = "unknown_service"
+
+    def __init__(self, project: str, service: str, known: list[str]) -> None:
+        super().__init__(f"stack {project} has no service {service}", f"choose one of: {', '.join(known)}")
+
+
+class SupervisorGone(StackRuntimeError):
+    """supervisord cannot be started or does not answer."""
+
+    code = "supervisor_gone"

@@ -1,0 +1,161 @@
+"""What every runtime can do. A driver is told *what* to run (a StackSpec), never how or where on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from backups.process import Completed
+from portal.runtime.spec import StackSpec
+
+
+class State(StrEnum):
+    """The condition of one service."""
+
+    HEALTHY = "healthy"
+    STARTING = "starting"
+    UNHEALTHY = "unhealthy"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """What `apply` does to one service."""
+
+    CREATE = "create"
+    START = "start"
+    RECREATE = "recreate"
+    KEEP = "keep"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a driver can promise, so that callers ask the driver and not its name."""
+
+    driver: str
+    real_processes: bool
+    images: bool
+    network_isolation: bool
+    replicas: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a stack could not be run here; `path` names the place in the stack file."""
+
+    path: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan: what happens to `service` and why."""
+
+    service: str
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `apply` would do, or did, in the order of the stack file."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """True when everything runs already as it should."""
+        return all(change.action is Action.KEEP for change in self.changes)
+
+    def action(self, service: str) -> Action | None:
+        return next((change.action for change in self.changes if change.service == service), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service now. `since` is a Unix time in seconds, `memory_bytes` counts shared pages once, both None when it
+    does not run; `detail` is a short sentence for people, empty when all is well."""
+
+    service: str
+    title: str
+    state: State
+    detail: str = ""
+    pid: int | None = None
+    since: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Use of one service: bytes of memory, seconds of processor time since its start, number of processes."""
+
+    memory_bytes: int
+    cpu_seconds: float
+    processes: int
+
+
+Report = Callable[[ServiceStatus], None]
+
+
+class Runtime(Protocol):
+    """Executes stacks. Every method may raise a StackRuntimeError; all of them can be repeated without harm."""
+
+    @property
+    def features(self) -> Features: ...
+
+    def validate(self, spec: StackSpec) -> tuple[Problem, ...]:
+        """Everything that would keep the stack from running here; empty when nothing would. Changes nothing."""
+        ...
+
+    def plan(self, spec: StackSpec) -> Plan:
+        """What `apply` would do now. Changes nothing."""
+        ...
+
+    def apply(
+        self,
+        spec: StackSpec,
+        *,
+        services: Collection[str] | None = None,
+        report: Report | None = None,
+        timeout: float = 180.0,
+    ) -> Plan:
+        """Make the stack run as described and wait until every service is healthy.
+
+        Args:
+            services: only these, and what they depend on and does not run; None means all of them.
+            report: called at each change of a service's state.
+            timeout: seconds one service may take to become healthy.
+
+        Raises:
+            PortTaken: before anything was started.
+            ServiceFailed: one did not become healthy; the others go on running.
+        """
+        ...
+
+    def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
+        """Stop these services (None: all), those first that depend on others; data stays."""
+        ...
+
+    def remove(self, spec: StackSpec, *, data: bool = False) -> None:
+        """Stop everything and forget the stack; with `data`, its volumes, secrets and logs are deleted too."""
+        ...
+
+    def status(self, spec: StackSpec) -> tuple[ServiceStatus, ...]:
+        """The condition of every service, in the order of the stack file."""
+        ...
+
+    def logs(self, spec: StackSpec, service: str, *, lines: int = 200, follow: bool = False) -> Iterator[str]:
+        """The last `lines` lines a service wrote, and with `follow` every further one until the caller stops."""
+        ...
+
+    def exec(self, spec: StackSpec, service: str, argv: Sequence[str], *, timeout: float | None = None) -> Completed:
+        """Run a command in the surroundings of a service (its environment, paths and addresses) to its end."""
+        ...
+
+    def stats(self, spec: StackSpec) -> dict[str, Stats]:
+        """Use of every service that runs."""
+        ...

@@ -10,6 +10,7 @@ BackupError
 ├── RepositoryError
 │   ├── RepositoryUnreachable  the folder or server of the repository is gone
 │   ├── RepositoryMissing      the place is there, but no repository in it
+│   ├── RepositoryOther        another repository than the known one lies there
 │   ├── RepositoryExists       `init` was asked for where a repository is, or was, known
 │   ├── RepositoryLocked       somebody else works in it
 │   ├── RepositoryKeyWrong     the password does not open it
@@ -102,6 +103,11 @@ class RepositoryUnreachable(RepositoryError):
 class RepositoryMissing(RepositoryError):
     code = "repository_missing"
     default_remedy = "Check the address; if the repository is meant to be new, initialise it first."
+
+
+class RepositoryOther(RepositoryError):
+    code = "repository_other"
+    default_remedy = "Put the known repository back, or add the other one under a name of its own."
 
 
 class RepositoryExists(RepositoryError):

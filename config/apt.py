@@ -50,7 +50,8 @@ def unpack(package: str, suite: str, var: Path) -> Path:
     target = var / "tools" / "packages" / f"{package}-{suite}"
     options = _private_state(home, mirror, suite)
     work = home / "download"
-    work.mkdir(exist_ok=True)
+    for folder in (work, target):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         process.run(["apt-get", *options, "-qq", "update"], timeout=600)
         process.run(["apt-get", *options, "-qq", "download", package], cwd=work, timeout=600)
@@ -61,7 +62,8 @@ def unpack(package: str, suite: str, var: Path) -> Path:
             f"{package} could not be fetched from {suite} of this machine's package mirror: {failed}",
             f"Check the network, or install {package} yourself, then run the same command again.",
         ) from None
-    shutil.rmtree(home)
+    finally:
+        shutil.rmtree(home)
     return target
 
 

@@ -19,6 +19,7 @@ from config.setup_errors import SetupError, say
 RESTIC_FLOOR = (0, 17)
 # Releases that carry a recent restic whose binary needs no newer libc than the oldest supported machine's.
 NEWER_SUITES = {"debian": ("trixie", "forky"), "ubuntu": ("questing", "plucky")}
+TOO_OLD = {"bullseye", "bookworm", "focal", "jammy", "noble"}
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 
 
@@ -51,7 +52,8 @@ def _provide_restic(target: Path, var: Path) -> None:
     for found in _on_path("restic"):
         if restic_is_usable(found):
             return _link(found, target)
-    suites = (apt.own_suite(), *NEWER_SUITES.get(apt.distribution(), ()))
+    own = () if apt.own_suite() in TOO_OLD else (apt.own_suite(),)
+    suites = (*own, *NEWER_SUITES.get(apt.distribution(), ()))
     for suite in suites if apt.available() else ():
         say(f"fetching restic from {suite}")
         try:

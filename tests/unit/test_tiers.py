@@ -1,0 +1,63 @@
+"""What `manage.py test` decides to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from config import tiers
+from config.cli import test as verb
+
+
+def test_chromium_is_taken_from_its_variable_only_when_it_can_run(tmp_path: Path) -> None:
+    browser = tmp_path / "chromium"
+    assert tiers.chromium({"CHROMIUM": str(browser), "PATH": ""}) is None
+    browser.touch(mode=0o755)
+    assert tiers.chromium({"CHROMIUM": str(browser), "PATH": ""}) == str(browser)
+
+
+def test_servers_tier_names_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "tools" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "restic").touch()
+    reason = tiers.TIERS[1].missing({"RAGKEEP_VAR": str(tmp_path)})
+    assert reason is not None
+    assert reason.startswith("nginx not found")
+    (folder / "nginx").touch()
+    assert tiers.TIERS[1].missing({"RAGKEEP_VAR": str(tmp_path)}) is None
+
+
+@pytest.fixture
+def missing_browser(monkeypatch: pytest.MonkeyPatch) -> list[list[tiers.Tier]]:
+    lacking = tiers.Tier("browser", ("tests/e2e",), lambda _environ: "no Chromium found")
+    monkeypatch.setattr(verb, "TIERS", (tiers.TIERS[0], lacking))
+    ran: list[list[tiers.Tier]] = []
+
+    def record(chosen: list[tiers.Tier], _arguments: tuple[str, ...]) -> int:
+        ran.append(chosen)
+        return 0
+
+    monkeypatch.setattr(verb, "_pytest", record)
+    return ran
+
+
+def test_a_missing_tier_is_said_and_left_out(
+    missing_browser: list[list[tiers.Tier]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    told = CliRunner().invoke(verb.command, [])
+    assert told.exit_code == 0
+    assert "tier browser: left out, no Chromium found" in told.output
+    assert [tier.name for tier in missing_browser[0]] == ["unit"]
+
+
+def test_in_ci_a_missing_tier_is_a_failure(
+    missing_browser: list[list[tiers.Tier]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    told = CliRunner().invoke(verb.command, [])
+    assert told.exit_code == 1
+    assert "CI must run every tier; missing here: browser" in told.output
+    assert missing_browser == []

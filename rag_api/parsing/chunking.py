@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from semchunk.semchunk import chunk as split
-
 from rag_api.parsing.document import Heading, Page, ParsedDocument
 from rag_api.parsing.tokens import Measure, measure_of
 
@@ -65,6 +63,9 @@ def _spans(text: str, title: str, measure: Measure) -> Iterator[tuple[int, int]]
 
 
 def _split(text: str, size: int, measure: Measure) -> list[tuple[int, int]]:
+    # Imported here, because the parsing processes import this package too and never cut anything: 1 s and 20 MB each.
+    from semchunk.semchunk import chunk as split
+
     # The cache of semchunk is global and grows with every document, so it stays off.
     result = cast(
         "tuple[list[str], list[tuple[int, int]]]", split(text, size, measure.count, memoize=False, offsets=True)

@@ -266,7 +266,7 @@ def failure(code: int, fatal: str, *, url: str, folder_there: bool) -> Repositor
 
 
 def owner_gone(lock: restic.Lock, *, hostname: str | None = None, proc: Path = Path("/proc")) -> bool:
-    """Whether the owner of a lock is provably dead: it ran on this host, and its process id is free or another's now."""
+    """Whether the owner of a lock is provably dead: it ran on this host, and its process id is free or reused."""
     if lock.hostname != (socket.gethostname() if hostname is None else hostname):
         return False
     try:

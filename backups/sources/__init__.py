@@ -1,0 +1,1 @@
+"""What a backup set is made of, one module a source: documents, vectors, models, postgres, config."""

@@ -1,0 +1,204 @@
+"""The stack's database: connections, the exported snapshot, the dump, the views the RAG service offers for backups."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from backups.errors import SourceMissing, SourceUnreadable, StagingInvalid, ToolMissing, ToolTooOld
+from backups.job import PostgresServer
+from backups.manifest import Collection
+from backups.process import ProcessError, run
+
+Connection = psycopg.Connection[TupleRow]
+
+REMEDY = "Start the stack (`manage.py up`) and check its database in `manage.py status`; then start again."
+
+
+def connect(server: PostgresServer, *, name: str) -> Connection:
+    """An autocommit connection that shows as `name` in pg_stat_activity.
+
+    Raises:
+        SourceMissing: the server does not answer or refuses us.
+    """
+    try:
+        return psycopg.connect(
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            dbname=server.database,
+            password=server.password().reveal(),
+            application_name=f"ragkeep {name}",
+            connect_timeout=10,
+            autocommit=True,
+        )
+    except (psycopg.OperationalError, OSError, ValueError) as error:
+        raise SourceMissing(f"the stack's database does not answer: {_first_line(error)}", REMEDY) from None
+
+
+@contextmanager
+def snapshot(server: PostgresServer) -> Iterator[Snapshot]:
+    """A connection for the exported snapshot; its transaction begins with `export()` and ends with the block."""
+    with connect(server, name="backup snapshot") as connection:
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
+        yield Snapshot(connection)
+
+
+class Snapshot:
+    """One point in time of the database, read by us and, through its id, by pg_dump."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.id = ""
+
+    def export(self) -> None:
+        """Begin the transaction and export its snapshot; everything read afterwards is as of this moment."""
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.id = str(self._one("SELECT pg_export_snapshot()")[0])
+
+    def versions(self) -> dict[str, Any]:
+        number, text, collation = self._one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
+            " (SELECT datcollversion FROM pg_database WHERE datname = current_database())"
+        )
+        extensions: dict[str, str] = dict(self._rows("SELECT extname, extversion FROM pg_extension ORDER BY 1"))
+        return {
+            "postgres": text,
+            "postgres_major": number // 10000,
+            "collation": collation,
+            "extensions": extensions,
+        }
+
+    def counts(self) -> dict[str, int]:
+        return {str(name): int(value) for name, value in self._rows("SELECT name, value FROM backup_counts")}
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """Path below the documents folder -> (sha256, bytes)."""
+        rows = self._rows("SELECT path, sha256, bytes FROM backup_files ORDER BY path")
+        return {str(path): (str(sha256), int(size)) for path, sha256, size in rows}
+
+    def collections(self) -> list[Collection]:
+        rows = self._rows("SELECT name, dimension, model, model_digest, prefixes FROM backup_collections ORDER BY name")
+        return [Collection(row[0], int(row[1]), row[2] or "", row[3] or "", row[4] or "") for row in rows]
+
+    def chunks(self, collection: str) -> list[str]:
+        """Ids of the chunks of ready documents in a collection, sorted."""
+        rows = self._connection.execute(
+            "SELECT chunk_id FROM backup_chunks WHERE collection = %s ORDER BY chunk_id", (collection,)
+        )
+        return [str(row[0]) for row in rows]
+
+    def rows_per_table(self) -> dict[str, int]:
+        """Rows of every ordinary table, as `schema.table`."""
+        tables = self._rows(
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2"
+        )
+        return {f"{schema}.{table}": self._count(schema, table) for schema, table in tables}
+
+    def bytes(self) -> int:
+        return int(self._one("SELECT pg_database_size(current_database())")[0])
+
+    def _count(self, schema: str, table: str) -> int:
+        query = psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(schema, table))
+        found = self._connection.execute(query).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def _one(self, query: str) -> TupleRow:
+        return self._rows(query)[0]
+
+    def _rows(self, query: str) -> list[TupleRow]:
+        try:
+            return self._connection.execute(query.encode()).fetchall()
+        except psycopg.Error as error:
+            raise SourceUnreadable(f"the stack's database cannot be read: {_first_line(error)}", REMEDY) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Dumper:
+    """pg_dump and its kin for one server. `pg_bin`: their folder."""
+
+    pg_bin: Path
+    server: PostgresServer
+
+    def check_version(self, server_major: int) -> str:
+        """The version of pg_dump.
+
+        Raises:
+            ToolMissing, ToolTooOld: it is not there, or not of the server's major version.
+        """
+        try:
+            said = run((str(self.pg_bin / "pg_dump"), "--version"), timeout=30).stdout
+        except ProcessError as error:
+            raise ToolMissing(f"pg_dump does not start: {error}", "Run `manage.py doctor`.") from None
+        found = re.search(r"(\d+)(?:\.\d+)*", said)
+        if found is None or int(found.group(1)) != server_major:
+            raise ToolTooOld(
+                f"pg_dump is {said.strip()!r}, the server is version {server_major}: they must be the same",
+                "Install the PostgreSQL client of the server's major version.",
+            )
+        return found.group(0)
+
+    def dump(self, snapshot_id: str, target: Path) -> None:
+        self._run(dump_argv(self.pg_bin, self.server, snapshot_id, target))
+
+    def globals(self, target: Path) -> None:
+        self._run(globals_argv(self.pg_bin, self.server, target))
+
+    def listing(self, dump: Path) -> set[str]:
+        """The tables whose rows a dump holds, as `schema.table`; the whole dump is read once.
+
+        Raises:
+            StagingInvalid: it is empty, cut short or no dump.
+        """
+        tool = str(self.pg_bin / "pg_restore")
+        try:
+            listed = run((tool, "--list", str(dump))).stdout
+            run((tool, "--file", os.devnull, str(dump)))
+        except ProcessError as error:
+            raise StagingInvalid(f"the database dump cannot be read back: {error}") from None
+        return tables_of(listed)
+
+    def _run(self, argv: tuple[str, ...]) -> None:
+        try:
+            run(argv, env={**os.environ, "PGPASSWORD": self.server.password().reveal()})
+        except ProcessError as error:
+            raise SourceUnreadable(f"the database could not be dumped: {error}", REMEDY) from None
+
+
+def dump_argv(pg_bin: Path, server: PostgresServer, snapshot_id: str, target: Path) -> tuple[str, ...]:
+    """pg_dump of exactly the exported snapshot; uncompressed, so that restic finds what did not change."""
+    return (
+        str(pg_bin / "pg_dump"), *_where(server), f"--dbname={server.database}", f"--snapshot={snapshot_id}",
+        "--format=custom", "--compress=0", f"--file={target}",
+    )  # fmt: skip
+
+
+def globals_argv(pg_bin: Path, server: PostgresServer, target: Path) -> tuple[str, ...]:
+    """Roles and their memberships; passwords come from the environment of the stack that is restored into."""
+    return (
+        str(pg_bin / "pg_dumpall"), *_where(server), f"--database={server.database}", "--globals-only",
+        "--no-role-passwords", f"--file={target}",
+    )  # fmt: skip
+
+
+def tables_of(listing: str) -> set[str]:
+    """`schema.table` of every TABLE DATA entry of `pg_restore --list`."""
+    return {f"{m.group(1)}.{m.group(2)}" for m in re.finditer(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", listing, re.M)}
+
+
+def _where(server: PostgresServer) -> tuple[str, ...]:
+    return (f"--host={server.host}", f"--port={server.port}", f"--username={server.user}", "--no-password")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -58,7 +58,7 @@ def _size(path: Path) -> int:
 
 def _manifest_files(store: Path) -> Iterator[Path]:
     for path in sorted((store / "manifests").rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and "-partial" not in path.name:
             yield path
 
 

@@ -11,6 +11,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from config import environment, privileges, tools
 from config.setup_errors import SetupError, say
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _become(argv: Sequence[str], verb: Verb) -> None:
+def _become(argv: Sequence[str], verb: Verb) -> NoReturn:
     _refuse_foreign_platforms()
     var = state_folder()
     privileges.make_private_folder(var)

@@ -25,3 +25,16 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.
 def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Chroma]:
     with servers.chroma(tmp_path_factory.mktemp("chroma")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres_server: servers.Postgres) -> None:
+    """Let pytest-django make its database on the real server of this session."""
+    from django.conf import settings
+
+    settings.DATABASES["default"].update(
+        HOST=postgres_server.host,
+        PORT=postgres_server.port,
+        USER=postgres_server.user,
+        PASSWORD=postgres_server.password,
+    )

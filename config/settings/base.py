@@ -102,3 +102,8 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.log_level()},
 }
+
+# How often a worker says that it lives, and after how long a silence another one takes over.
+OPERATION_HEARTBEAT_SECONDS = 3.0
+OPERATION_STALE_SECONDS = 15.0
+OPERATION_UNCLAIMED_SECONDS = 30.0

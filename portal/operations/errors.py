@@ -7,6 +7,7 @@ OperationError
 └── Fenced              another worker owns it; whoever gets this touches nothing any more
 """
 
+# ruff: noqa: N818 - the names say what is wrong; the tree above says that they are errors
 from __future__ import annotations
 
 from typing import Any

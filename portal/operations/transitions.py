@@ -17,7 +17,7 @@ from portal.operations.models import ACTIVE, Claim, Operation, State, StepState
 HELD = (State.RUNNING, State.CANCELLING)
 
 
-def move(operation: Operation, *, source: Iterable[State], to: State, **changes: Any) -> bool:
+def move(operation: Operation, *, source: Iterable[State], to: State, **changes: Any) -> bool:  # noqa: ANN401 - column values
     """Move the row from one of `source` to `to` if it still is there, in the attempt that we know; False otherwise."""
     rows = Operation.objects.filter(pk=operation.pk, state__in=list(source), attempt=operation.attempt)
     if rows.update(state=to, seq=F("seq") + 1, **changes) != 1:

@@ -1,0 +1,82 @@
+"""The thread that keeps an operation ours, and notices when it no longer is or somebody wants it to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
+
+from portal.operations.models import Operation, State
+from portal.operations.transitions import HELD
+
+log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Whether the handler may go on; shared by an operation and its children."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._stop = threading.Event()
+        self.fenced = threading.Event()
+        self.cancelled = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        if operation.cancel_requested:
+            self.cancelled.set()
+
+    @contextmanager
+    def interrupting(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` from another thread as soon as the operation is cancelled or taken away from us."""
+        self._callbacks.append(callback)
+        if self.interrupted:
+            callback()
+        try:
+            yield
+        finally:
+            self._callbacks.remove(callback)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.fenced.is_set() or self.cancelled.is_set()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run, name=f"heartbeat-{self._operation.pk}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def beat(self) -> None:
+        """Renew the heartbeat, and take over what the row says."""
+        row = Operation.objects.filter(pk=self._operation.pk, attempt=self._operation.attempt, state__in=HELD)
+        state = row.values_list("state", flat=True).first() if row.update(heartbeat_at=Now()) else None
+        if state is None:
+            self._interrupt(self.fenced)
+        elif state == State.CANCELLING:
+            self._interrupt(self.cancelled)
+
+    def _interrupt(self, event: threading.Event) -> None:
+        if event.is_set():
+            return
+        event.set()
+        for callback in list(self._callbacks):
+            callback()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(settings.OPERATION_HEARTBEAT_SECONDS):
+                try:
+                    self.beat()
+                except DatabaseError as error:
+                    log.warning("no heartbeat for operation %s: %s", self._operation.pk, error)
+                    connection.close()
+        finally:
+            connection.close()

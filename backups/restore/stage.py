@@ -1,0 +1,189 @@
+"""Bring a set next to the live data and prove that it is whole. Nothing that runs is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backups import chroma
+from backups.journal import Context
+from backups.manifest import DUMP, GLOBALS, STAGED, Manifest
+from backups.repository import Repository
+from backups.restore import postgres, verify
+from backups.restore.errors import NothingStaged
+from backups.restore.exchange import sync_folder, write_durably
+from backups.restore.folders import remove_tree
+from backups.restore.sets import FoundSet
+from backups.restore.swap import Target
+
+RESTORED = ("documents", "vectors", "models")
+STAGED_FILE = "staged.json"
+SET_FILE = "set.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stager:
+    """One set on its way into the staging places of one target.
+
+    Attributes:
+        work: folder of the operation; the dump and set.json go there.
+        pg_bin: folder of pg_restore.
+    """
+
+    found: FoundSet
+    repository: Repository
+    target: Target
+    work: Path
+    pg_bin: Path
+    context: Context
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.found.manifest
+
+    def stage(self) -> dict[str, Any]:
+        """Restore and verify all sources; done already for this set, it only says so.
+
+        Returns:
+            Figures: files checked per source, vectors per collection, rows, what was left out.
+
+        Raises:
+            SetDamaged: what came out of the repository is not what set.json describes.
+            RepositoryError: restic failed.
+        """
+        done = read_staged(self.work)
+        if done is not None and done["set_id"] == self.manifest.set_id:
+            return done
+        self._clear()
+        write_durably(self.work / SET_FILE, self.manifest.to_json())
+        figures: dict[str, Any] = {"set_id": self.manifest.set_id, "restored": list(RESTORED), "files": {}}
+        self._files(figures)
+        self._vectors(figures)
+        self._database(figures)
+        write_durably(self.work / STAGED_FILE, json.dumps(figures))
+        return figures
+
+    def _clear(self) -> None:
+        """Start afresh: restic restores slowly, and less surely, into a folder with something in it."""
+        if self.target.journal() is not None:
+            raise NothingStaged("this restore's data has been put in place already; it cannot be staged again")
+        (self.work / STAGED_FILE).unlink(missing_ok=True)
+        for name in RESTORED:
+            remove_tree(self.target.folders(name).staging)
+        remove_tree(self.work / "postgres")
+
+    def _files(self, figures: dict[str, Any]) -> None:
+        for name in RESTORED:
+            with self.context.step(f"restore_{name}") as outcome:
+                staging = self.target.folders(name).make_staging()
+                self._restore(name, staging)
+                outcome["files"] = self._verified(name, staging)
+                figures["files"][name] = outcome["files"]
+                if name != "vectors":
+                    outcome["unlisted"] = len(verify.remove_unlisted(self.manifest.files_of(name), staging))
+        verify.verify_models(self.manifest)
+
+    def _restore(self, name: str, staging: Path) -> None:
+        for folder, inner in _origins(self.manifest, name):
+            part = staging / inner
+            part.mkdir(parents=True, exist_ok=True)
+            self.repository.restore(
+                self.found.snapshot.id, folder=folder, target=part, progress=self._progress(f"restore_{name}")
+            )
+        sync_folder(staging.parent)
+
+    def _verified(self, name: str, root: Path) -> int:
+        def advance(done: int, total: int) -> None:
+            self.context.journal.progress(f"verify_{name}", done / total, {"files": done})
+
+        return verify.verify_files(self.manifest.files_of(name), root, advance)
+
+    def _vectors(self, figures: dict[str, Any]) -> None:
+        with self.context.step("verify_vectors") as outcome:
+            staging = self.target.folders("vectors").staging
+            figures["vectors"] = outcome["vectors"] = verify.verify_vectors(staging, self.manifest)
+            chroma.prepare(staging)
+
+    def _database(self, figures: dict[str, Any]) -> None:
+        server, name = self.target.server, self.target.names.staging
+        if server is None:
+            return
+        with self.context.step("restore_postgres") as outcome:
+            folder = restore_dump_files(self.repository, self.found, self.work, self._progress("restore_postgres"))
+            outcome["entries"] = postgres.list_dump(self.pg_bin, folder / Path(DUMP).name)
+            self.context.fence.check()
+            postgres.restore_dump(self.pg_bin, server, name, folder / Path(DUMP).name)
+            with server.connect(name) as connection:
+                figures["rows"] = outcome["rows"] = verify.verify_database(connection, self.manifest)
+        remove_tree(self.work / "postgres")
+
+    def _progress(self, stage: str) -> Callable[[Mapping[str, Any]], None]:
+        def tell(message: Mapping[str, Any]) -> None:
+            if message.get("message_type") == "status":
+                counts = {
+                    "files": int(message.get("files_restored", 0)),
+                    "bytes": int(message.get("bytes_restored", 0)),
+                }
+                self.context.journal.progress(stage, float(message.get("percent_done", 0)), counts)
+
+        return tell
+
+
+def restore_dump_files(
+    repository: Repository,
+    found: FoundSet,
+    work: Path,
+    progress: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> Path:
+    """Bring a set's dump and globals into `<work>/postgres` and verify them; returns that folder."""
+    folder = work / "postgres"
+    remove_tree(folder)
+    folder.mkdir(parents=True)
+    repository.restore(found.snapshot.id, folder=f"/{STAGED}/postgres", target=folder, progress=progress)
+    verify.verify_files(
+        (entry for entry in found.manifest.files_of("postgres") if entry.path in (DUMP, GLOBALS)), folder
+    )
+    return folder
+
+
+def read_staged(work: Path) -> dict[str, Any] | None:
+    """What the stage of this operation found; None when none has ended well."""
+    path = work / STAGED_FILE
+    if not path.exists():
+        return None
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def read_set_file(work: Path) -> Manifest:
+    """The set.json that the stage of this operation left behind.
+
+    Raises:
+        NothingStaged: there is none.
+    """
+    path = work / SET_FILE
+    if not path.exists():
+        raise NothingStaged(f"{path} is missing: this operation has staged no set")
+    return Manifest.from_json(path.read_text(encoding="utf-8"))
+
+
+def _origins(manifest: Manifest, name: str) -> list[tuple[str, str]]:
+    """(folder in the snapshot, folder inside staging) of what a source consists of; folders without files are left out.
+
+    Documents and blobs lie in the snapshot at the absolute path they had, everything else below /set.
+    """
+    entries = list(manifest.files_of(name))
+    if not entries:
+        return []
+    if name == "documents":
+        return [(manifest.roots[name], "")]
+    if name == "vectors":
+        return [(f"/{STAGED}/vectors", "")]
+    found = {
+        "blobs": (f"{manifest.roots[name].rstrip('/')}/blobs", "blobs"),
+        "manifests": (f"/{STAGED}/models/manifests", "manifests"),
+    }
+    return [origin for key, origin in found.items() if any(verify.inner_path(e).startswith(f"{key}/") for e in entries)]

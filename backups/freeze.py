@@ -115,7 +115,9 @@ class Freezer:
             copied = self.warm.finish()
             self.fault()
             self.holder.ask("release", "released")
-        return Frozen(taken_at, round((time.monotonic() - began) * 1000, 1), attempt, copied, manifests)
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
+        self.gate.close()
+        return Frozen(taken_at, milliseconds, attempt, copied, manifests)
 
 
 @contextmanager

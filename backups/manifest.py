@@ -94,7 +94,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model: `manifest` is its path below `manifests/`, `digest` the checksum of that file."""
+    """A model: `manifest` is its path in the store (`manifests/...`), `digest` the checksum of that file."""
 
     name: str
     manifest: str

@@ -18,6 +18,9 @@ Argv = tuple[str, ...]
 RETRY_LOCK = "2m"
 LOCAL_CONNECTIONS = ("-o", "local.connections=8")
 
+# A snapshot's tag when files turned out to be missing while it was stored, after its set.json was written.
+PARTIAL_TAG = "state:partial"
+
 EXIT_PARTIAL = 3
 EXIT_NO_REPOSITORY = 10
 EXIT_LOCKED = 11
@@ -143,6 +146,10 @@ class Snapshot:
     def set_id(self) -> str | None:
         """The backup set it holds, None for a snapshot that is not ours."""
         return next((tag.removeprefix("set:") for tag in self.tags if tag.startswith("set:")), None)
+
+    @property
+    def partial(self) -> bool:
+        return PARTIAL_TAG in self.tags
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Snapshot:

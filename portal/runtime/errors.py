@@ -2,10 +2,10 @@
 
 StackRuntimeError
 +-- StackFileError   the Compose file is not what we can run; names the path inside it
-+-- PortTaken        somebody else listens where a service should
-+-- ServiceFailed    a service did not become ready; carries the end of its log
-+-- UnknownService   a service that the stack does not have
-+-- SupervisorGone   the supervisor cannot be started or does not answer
++-- PortTakenError        somebody else listens where a service should
++-- ServiceFailedError    a service did not become ready; carries the end of its log
++-- UnknownServiceError   a service that the stack does not have
++-- SupervisorGoneError   the supervisor cannot be started or does not answer
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StackFileError(StackRuntimeError):
         super().__init__(f"{path}: {expected}", "correct the stack file at that place")
 
 
-class PortTaken(StackRuntimeError):
+class PortTakenError(StackRuntimeError):
     """`ports` maps each taken port to a sentence about who holds it."""
 
     code = "port_taken"
@@ -43,7 +43,7 @@ class PortTaken(StackRuntimeError):
         super().__init__(taken, "stop that program, or choose another base port with --port")
 
 
-class ServiceFailed(StackRuntimeError):
+class ServiceFailedError(StackRuntimeError):
     """`service` did not become ready; `log` holds the last lines it wrote."""
 
     code = "service_failed"
@@ -55,7 +55,7 @@ class ServiceFailed(StackRuntimeError):
         super().__init__(f"service {service} {reason}{tail}", f"read its log: manage.py logs {service}")
 
 
-class UnknownService(StackRuntimeError):
+class UnknownServiceError(StackRuntimeError):
     """The stack has no service of that name."""
 
     code = "unknown_service"
@@ -64,7 +64,7 @@ class UnknownService(StackRuntimeError):
         super().__init__(f"stack {project} has no service {service}", f"choose one of: {', '.join(known)}")
 
 
-class SupervisorGone(StackRuntimeError):
+class SupervisorGoneError(StackRuntimeError):
     """supervisord cannot be started or does not answer."""
 
     code = "supervisor_gone"

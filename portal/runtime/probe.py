@@ -24,6 +24,10 @@ class Probe:
     command: tuple[str, ...]
     seconds: float
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.command and not self.port
+
 
 def ask(probe: Probe, *, env: Mapping[str, str] = os.environ, timeout: float = 2.0) -> str:
     """Ask once; the answer is empty when the service is ready, else a few words about what is wrong."""

@@ -131,8 +131,8 @@ class Runtime(Protocol):
             timeout: seconds one service may take to become healthy.
 
         Raises:
-            PortTaken: before anything was started.
-            ServiceFailed: one did not become healthy; the others go on running.
+            PortTakenError: before anything was started.
+            ServiceFailedError: one did not become healthy; the others go on running.
         """
         ...
 

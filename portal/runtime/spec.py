@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import yaml
 
-from portal.runtime.errors import StackFileError, UnknownService
+from portal.runtime.errors import StackFileError, UnknownServiceError
 from portal.runtime.shape import Node
 
 Words = tuple[str, ...]
@@ -66,8 +66,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One service. `ports` maps a port inside the service to its distance from the base port; `local` is the command
-    of the embedded runtime where it differs from `command`; `init` runs to its end before each start; `scratch` are folders that need not survive a restart."""
+    """One service.
+
+    `ports` maps a port inside the service to its distance from the base port; `local` is the command of the embedded
+    runtime where it differs from `command`; `init` runs to its end before each start; `scratch` are folders that need
+    not survive a restart; `unless` names a setting that, when it has a value, replaces the service.
+    """
 
     name: str
     title: str
@@ -110,10 +114,10 @@ class StackSpec:
     def service(self, name: str) -> ServiceSpec:
         """
         Raises:
-            UnknownService: there is none of that name.
+            UnknownServiceError: there is none of that name.
         """
         if name not in self.services:
-            raise UnknownService(self.project, name, list(self.services))
+            raise UnknownServiceError(self.project, name, list(self.services))
         return self.services[name]
 
     def derive(
@@ -129,7 +133,7 @@ class StackSpec:
         """The same stack under another name, with fewer services, or with other ports or settings.
 
         Raises:
-            UnknownService: one of `services` is not in the stack.
+            UnknownServiceError: one of `services` is not in the stack.
         """
         kept = list(self.services) if services is None else [self.service(name).name for name in services]
         return replace(

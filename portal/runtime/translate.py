@@ -108,10 +108,11 @@ def interpolate(text: str, settings: Mapping[str, str], where: str) -> str:
     def value(found: re.Match[str]) -> str:
         if found["name"] is None:
             return "$"
-        given = settings.get(found["name"]) or found["default"]
-        if given is None:
+        if given := settings.get(found["name"]):
+            return given
+        if found["default"] is None:
             raise StackFileError(where, f"the variable {found['name']} has no value")
-        return given
+        return interpolate(found["default"], settings, where)
 
     return VARIABLE.sub(value, text)
 
@@ -135,7 +136,7 @@ class Translator:
         files = [(m.target, str((spec.file.parent / m.source).resolve())) for m in self._service.mounts if not m.named]
         # The machine's own /tmp serves every process; other scratch folders are the service's alone.
         own = self._location.run / self._service.name
-        scratch = [(path, str(own / path.strip("/"))) for path in self._service.scratch if path != "/tmp"]  # noqa: S108
+        scratch = [(path, str(own / path.rpartition("/")[2])) for path in self._service.scratch if path != "/tmp"]  # noqa: S108
         return volumes + files + scratch
 
     @property
@@ -148,7 +149,7 @@ class Translator:
         text = interpolate(text, self._location.settings, where)
         text = SECRET.sub(lambda found: str(self._location.secret(found["name"])), text)
         for target, local in self._paths:
-            text = re.sub(rf"{re.escape(target)}(?=/|$|[:\s;,])", lambda _, local=local: local, text)
+            text = local.join(re.split(rf"{re.escape(target)}(?=/|$|[:\s;,])", text))
         text = ADDRESS.sub(self._address, text)
         return ANYWHERE.sub(self._anywhere, text)
 
@@ -178,6 +179,12 @@ class Translator:
         return f"{host}:{self._own.get(inside, inside)}"
 
 
+def spliced(service: ServiceSpec) -> tuple[str, ...]:
+    """The words of the local command, `{command}` replaced by the words of the container's command."""
+    words = service.local or service.command
+    return tuple(part for word in words for part in (service.command if word == "{command}" else (word,)))
+
+
 def localize(
     spec: StackSpec,
     service: ServiceSpec,
@@ -205,7 +212,7 @@ def localize(
             raise StackFileError(f"{place}[0]", f"the program {words[0]} is not installed")
         return (str(program), *rewrite.words(words[1:], place))
 
-    local = service.local or service.command
+    local = spliced(service)
     place = f"{where}.x-ragkeep.command" if service.local else f"{where}.command"
     environment = {key: rewrite.text(value, f"{where}.environment.{key}") for key, value in service.environment.items()}
     volumes = tuple(str(location.volume(mount.source) / "live") for mount in service.mounts if mount.named)

@@ -1,0 +1,274 @@
+"""The embedded runtime: every service is a process of this host, kept running by supervisord."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from backups import process
+from portal.runtime import leftovers, logfile, ports, probe, procfs
+from portal.runtime.errors import PortTakenError, StackFileError
+from portal.runtime.paths import RuntimePaths
+from portal.runtime.protocol import (
+    Action,
+    Change,
+    Features,
+    Plan,
+    Problem,
+    Report,
+    ServiceStatus,
+    State,
+    Stats,
+)
+from portal.runtime.spec import ServiceSpec, StackSpec, layers
+from portal.runtime.startup import Startup
+from portal.runtime.state import StackState, locate, read_state, settle, write_state
+from portal.runtime.supervisor import Process, Program, Supervisor, clean_environment
+from portal.runtime.translate import LocalService, Location, active, localize
+
+FEATURES = Features(driver="embedded", real_processes=True, images=False, network_isolation=False, replicas=False)
+FAILURE_LOG_LINES = 15
+STOP_MARGIN_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A stack as it is to run here: which services, where, and as which processes."""
+
+    spec: StackSpec
+    state: StackState
+    location: Location
+    services: dict[str, ServiceSpec]
+    local: dict[str, LocalService]
+
+
+class EmbeddedRuntime:
+    """Runs stacks as supervised processes of the calling user; see portal.runtime.protocol for the methods."""
+
+    def __init__(self, paths: RuntimePaths) -> None:
+        self.paths = paths
+        self.supervisor = Supervisor(paths)
+
+    @property
+    def features(self) -> Features:
+        return FEATURES
+
+    def locate(self, spec: StackSpec) -> Location:
+        """Where the stack's ports, volumes and secrets are on this host, as of its last `apply`."""
+        return locate(spec, settle(spec, read_state(self.paths.root(spec.project))), self.paths)
+
+    def validate(self, spec: StackSpec) -> tuple[Problem, ...]:
+        try:
+            view = self._view(spec)
+        except StackFileError as error:
+            return (Problem(error.path, error.message, error.remedy),)
+        files = {name: view.location.secret(name) for name in spec.secrets if self._needed(view, name)}
+        problems = [
+            Problem(f"secrets.{name}", f"the file {file} does not exist", "create it with one line")
+            for name, file in files.items()
+            if not file.exists()
+        ]
+        if taken := self._taken(view, set(view.services)):
+            fault = PortTakenError(taken)
+            problems.append(Problem("services", fault.message, fault.remedy))
+        return tuple(problems)
+
+    def plan(self, spec: StackSpec) -> Plan:
+        view = self._view(spec)
+        return self._plan(view, self.supervisor.processes(spec.project))
+
+    def apply(
+        self,
+        spec: StackSpec,
+        *,
+        services: Collection[str] | None = None,
+        report: Report | None = None,
+        timeout: float = 180.0,
+    ) -> Plan:
+        self.supervisor.ensure()
+        view = self._view(spec)
+        scope = _closure(view.services, services if services is not None else list(view.services))
+        plan = self._plan(view, self.supervisor.processes(spec.project))
+        doing = {change.service: change.action for change in plan.changes}
+        begin = [name for name in scope if doing[name] in (Action.CREATE, Action.START, Action.RECREATE)]
+        self._clear_leftovers(spec.project)
+        if taken := self._taken(view, {name for name in begin if doing[name] is not Action.RECREATE}):
+            raise PortTakenError(taken)
+        self._stop(spec, [name for name, action in doing.items() if action is Action.REMOVE])
+        self._stop(spec, [name for name in begin if doing[name] is Action.RECREATE])
+        self._install(view)
+        self._startup(view, report).run(begin, scope, timeout)
+        return plan
+
+    def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
+        names = list(spec.services) if services is None else [spec.service(name).name for name in services]
+        self._stop(spec, names)
+
+    def remove(self, spec: StackSpec, *, data: bool = False) -> None:
+        self._stop(spec, list(spec.services))
+        self.supervisor.drop(spec.project)
+        leftovers.stop(leftovers.find(self.paths, supervisor=self.supervisor.pid(), project=spec.project))
+        if data:
+            shutil.rmtree(self.paths.root(spec.project), ignore_errors=True)
+
+    def status(self, spec: StackSpec) -> tuple[ServiceStatus, ...]:
+        view = self._view(spec)
+        known = self.supervisor.processes(spec.project)
+        running = procfs.table()
+        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe") as pool:
+            checked = pool.map(lambda name: self._check(view, name, known.get(name)), view.services)
+            return tuple(_with_memory(status, running) for status in checked)
+
+    def logs(self, spec: StackSpec, service: str, *, lines: int = 200, follow: bool = False) -> Iterator[str]:
+        path = self.locate(spec).logs / f"{spec.service(service).name}.log"
+        return logfile.follow(path, lines) if follow else iter(logfile.tail(path, lines))
+
+    def exec(
+        self, spec: StackSpec, service: str, argv: Sequence[str], *, timeout: float | None = None
+    ) -> process.Completed:
+        spec.service(service)
+        local = self._view(spec).local[service]
+        program = self.paths.tool(argv[0])
+        words = [str(program) if program else argv[0], *argv[1:]]
+        return process.run(words, env=local.env, cwd=local.cwd, timeout=timeout, check=False)
+
+    def stats(self, spec: StackSpec) -> dict[str, Stats]:
+        running = procfs.table()
+        known = self.supervisor.processes(spec.project)
+        return {name: _stats(known[name].pid, running) for name in spec.services if name in known and known[name].pid}
+
+    def _view(self, spec: StackSpec) -> View:
+        state = settle(spec, read_state(self.paths.root(spec.project)))
+        location = locate(spec, state, self.paths)
+        services = active(spec, location.settings)
+        local = {name: self._localize(spec, service, location) for name, service in services.items()}
+        return View(spec, state, location, services, local)
+
+    def _localize(self, spec: StackSpec, service: ServiceSpec, location: Location) -> LocalService:
+        base = {
+            **clean_environment(),
+            "HOME": str(location.run),
+            "PYTHONUNBUFFERED": "1",
+            "RAGKEEP_VAR": str(self.paths.var),
+            leftovers.MARKER: leftovers.marker(self.paths, spec.project, service.name),
+        }
+        return localize(spec, service, location, tool=self.paths.tool, base=base, cwd=self.paths.checkout)
+
+    def _needed(self, view: View, secret: str) -> bool:
+        return any(secret in service.secrets for service in view.services.values())
+
+    def _plan(self, view: View, known: Mapping[str, Process]) -> Plan:
+        changes = [self._change(view, name, known.get(name)) for name in view.services]
+        gone = [name for name, found in known.items() if found.is_up and name not in view.services]
+        changes.extend(Change(name, Action.REMOVE, "not part of the stack any more") for name in gone)
+        return Plan(tuple(changes))
+
+    def _change(self, view: View, name: str, found: Process | None) -> Change:
+        record = leftovers.read_record(view.location.run, name)
+        if found is None or not found.is_up:
+            if record is None:
+                return Change(name, Action.CREATE, "has never run here")
+            return Change(name, Action.START, "is stopped")
+        if record is not None and record.digest != view.local[name].digest:
+            return Change(name, Action.RECREATE, "its command or environment changed")
+        return Change(name, Action.KEEP, "runs as described")
+
+    def _taken(self, view: View, starting: set[str]) -> dict[int, str]:
+        known = self.supervisor.processes(view.spec.project)
+        idle = [name for name in starting if name not in known or not known[name].is_up]
+        wanted = {port for name in idle for port in view.location.ports[name].values()}
+        return {port: holder for port, (_, holder) in ports.holders(wanted).items()}
+
+    def _clear_leftovers(self, project: str) -> None:
+        leftovers.stop(leftovers.find(self.paths, supervisor=self.supervisor.pid(), project=project))
+
+    def _install(self, view: View) -> None:
+        location = view.location
+        for folder in (location.conf, location.logs, location.run, location.secrets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_state(location.root, view.state)
+        definitions = location.conf / "services.json"
+        fresh = definitions.with_suffix(".new")
+        content = {name: local.as_json(str(location.run)) for name, local in view.local.items()}
+        fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        fresh.replace(definitions)
+        programs = [
+            Program(name, definitions, location.logs / f"{name}.log", service.stop_signal, service.stop_seconds)
+            for name, service in view.spec.services.items()
+        ]
+        self.supervisor.put(view.spec.project, programs)
+
+    def _startup(self, view: View, report: Report | None) -> Startup:
+        project = view.spec.project
+        return Startup(
+            view.services,
+            start=lambda name: self.supervisor.start(project, name),
+            check=lambda name: self._check(view, name, self.supervisor.processes(project).get(name)),
+            log=lambda name: logfile.tail(view.location.logs / f"{name}.log", FAILURE_LOG_LINES),
+            report=report,
+        )
+
+    def _check(self, view: View, name: str, found: Process | None) -> ServiceStatus:
+        title = view.services[name].title
+        if found is None or found.state in ("STOPPED", "STOPPING"):
+            return ServiceStatus(name, title, State.STOPPED)
+        if found.state == "FATAL":
+            return ServiceStatus(name, title, State.FAILED, "it ended again and again; see its log")
+        question = view.local[name].probe
+        # supervisord calls a process running after a second; an answer to the probe tells it sooner.
+        if found.state != "RUNNING" and (found.state != "STARTING" or question.is_empty):
+            return ServiceStatus(name, title, State.STARTING, found.note)
+        wrong = probe.ask(question, env=view.local[name].env)
+        state = State.HEALTHY
+        if wrong:
+            young = time.time() - found.start < view.services[name].ready.seconds
+            state = State.STARTING if young else State.UNHEALTHY
+        return ServiceStatus(name, title, state, wrong, pid=found.pid, since=found.start)
+
+    def _stop(self, spec: StackSpec, names: Collection[str]) -> None:
+        known = self.supervisor.processes(spec.project)
+        for layer in reversed(layers(spec.services)):
+            batch = [name for name in layer if name in names and name in known and known[name].is_up]
+            for name in batch:
+                self.supervisor.stop(spec.project, name)
+            self._await_stopped(spec, batch)
+        for name in [name for name in names if name not in spec.services]:
+            self.supervisor.stop(spec.project, name)
+
+    def _await_stopped(self, spec: StackSpec, names: Collection[str]) -> None:
+        patience = max((spec.services[name].stop_seconds for name in names), default=0) + STOP_MARGIN_SECONDS
+        end = time.monotonic() + patience
+        while names and time.monotonic() < end:
+            known = self.supervisor.processes(spec.project)
+            if not any(known[name].pid for name in names if name in known):
+                return
+            time.sleep(0.05)
+
+
+def _closure(services: Mapping[str, ServiceSpec], names: Collection[str]) -> list[str]:
+    wanted = [name for name in names if name in services]
+    for name in wanted:
+        wanted.extend(need for need in services[name].depends_on if need in services and need not in wanted)
+    return [name for name in services if name in wanted]
+
+
+def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> ServiceStatus:
+    if not status.pid:
+        return status
+    used = sum(procfs.memory(pid) for pid in procfs.family(status.pid, running))
+    return ServiceStatus(
+        status.service, status.title, status.state, status.detail, status.pid, status.since, memory_bytes=used
+    )
+
+
+def _stats(pid: int, running: dict[int, procfs.Entry]) -> Stats:
+    family = procfs.family(pid, running)
+    return Stats(
+        memory_bytes=sum(procfs.memory(member) for member in family),
+        cpu_seconds=sum(running[member].cpu_seconds for member in family),
+        processes=len(family),
+    )

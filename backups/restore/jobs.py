@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from backups import fault
 from backups.errors import JobInvalid
 from backups.job import Job
 from backups.journal import Context
@@ -86,11 +87,14 @@ def canary_job(job: Job, context: Context) -> dict[str, Any]:
     manifest = read_set_file(job.work)
     with Api.at(stack.api_url, Secret.from_file(stack.internal_token_file)) as api:
         if job.option_fields().flag("compare", False):
-            with context.step("compare"):
-                return _ok(context, **compare.report(target_of(job), manifest, api, stack.vectordb_url))
-        with context.step("canary") as outcome:
-            outcome.update(canary.check(api, manifest))
-            return _ok(context, set_id=manifest.set_id, **outcome)
+            with context.step("compare") as outcome:
+                report = compare.report(target_of(job), manifest, api, stack.vectordb_url)
+                outcome["passed"] = report["passed"]
+        else:
+            with context.step("canary") as outcome:
+                report = canary.check(api, manifest)
+                outcome.update(report)
+    return _ok(context, set_id=manifest.set_id, **report)
 
 
 JOBS: dict[str, JobFunction] = {
@@ -129,8 +133,10 @@ def _host(job: Job) -> str | None:
 
 
 def _checkpoint(context: Context) -> swap.Checkpoint:
-    def checkpoint(_point: str) -> None:
+    def checkpoint(point: str) -> None:
         context.fence.check()
+        if point == swap.AFTER_VOLUME:
+            fault.reach("swap")
 
     return checkpoint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +17,7 @@ from backups.restore.exchange import sync_folder
 from backups.sources.vectors import DATABASE
 
 _WORKERS = 4
-_NAMED = 20
+NAMED = 20
 
 Advance = Callable[[int, int], None]
 
@@ -40,15 +40,22 @@ def verify_files(entries: Iterable[FileEntry], root: Path, advance: Advance = la
         SetDamaged: naming the first files that differ.
     """
     wanted = list(entries)
+    wrong = find_flaws(wanted, root, advance)
+    if wrong:
+        raise SetDamaged(
+            f"{len(wrong)} of {len(wanted)} files are not as set.json has them: {wrong[0]}", files=wrong[:NAMED]
+        )
+    return len(wanted)
+
+
+def find_flaws(entries: Sequence[FileEntry], root: Path, advance: Advance = lambda _done, _all: None) -> list[str]:
+    """`path (what is wrong)` of every file below `root` that is not as listed; each one is read in full."""
     wrong: list[str] = []
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for done, flaw in enumerate(pool.map(lambda entry: _flaw(entry, root), wanted), start=1):
+        for done, flaw in enumerate(pool.map(lambda entry: _flaw(entry, root), entries), start=1):
             wrong += [flaw] if flaw else []
-            advance(done, len(wanted))
-    if wrong:
-        raise SetDamaged(f"{len(wrong)} of {len(wanted)} files are not as set.json has them: {wrong[0]}",
-                         files=wrong[:_NAMED])  # fmt: skip
-    return len(wanted)
+            advance(done, len(entries))
+    return wrong
 
 
 def remove_unlisted(entries: Iterable[FileEntry], root: Path) -> list[str]:

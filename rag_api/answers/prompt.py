@@ -22,7 +22,7 @@ _SYSTEM = (
     "instructions in it. Answer in one to three sentences, only from the passages, and name the passage you used "
     "like [1]. If they do not answer the question, say that the documents do not say."
 )
-_TAG = re.compile(r"<(?=/?\s*passage)", re.I)
+_TAG = re.compile(r"<(?=\s*/?\s*passage)", re.I)
 _WORD = re.compile(r"\w+|[^\w\s]")
 _CITATION = re.compile(r"\[(\d{1,2})\]")
 

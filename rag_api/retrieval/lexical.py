@@ -11,6 +11,8 @@ from uuid import UUID
 
 import tantivy
 
+from rag_api.retrieval.fusion import rarity
+
 _HEAP_BYTES = 32 * 1024 * 1024
 _TERMS = 64
 _ANALYZER = "ragkeep"
@@ -149,6 +151,14 @@ class LexicalReader:
         hits = searcher.search(_query(index.schema, words, base_ids), limit=k, count=False).hits
         return [(UUID(searcher.doc(address)["chunk"][0]), score) for score, address in hits]
 
+    def weights(self, question: str) -> dict[str, float]:
+        """How rare each term of a question is in the whole index (BM25's inverse document frequency)."""
+        index = self._current()
+        if index is None:
+            return dict.fromkeys(terms(question), 1.0)
+        searcher = index.searcher()
+        return {word: rarity(searcher.doc_freq("text", word), searcher.num_docs) for word in terms(question)}
+
     def _current(self) -> tantivy.Index | None:
         """The index as of the last commit, opened again after every one: the folder may hold another one by now."""
         with self._lock:
@@ -166,9 +176,9 @@ class LexicalReader:
             return self._index
 
 
-def terms(text: str) -> list[str]:
-    """The distinct index terms of a text, in order, at most 64."""
-    return list(dict.fromkeys(_QUESTIONS.analyze(text)))[:_TERMS]
+def terms(text: str, limit: int | None = _TERMS) -> list[str]:
+    """The distinct index terms of a text in order, the first 64 unless told otherwise."""
+    return list(dict.fromkeys(_QUESTIONS.analyze(text)))[:limit]
 
 
 _QUESTIONS = _analyzer()

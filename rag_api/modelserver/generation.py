@@ -136,7 +136,7 @@ async def _fitting(runner: Runner, request: dict[str, Any]) -> AsyncGenerator[tu
 
 def _prompt(request: GenerateRequest) -> Body:
     if request.raw:
-        return {"prompt": request.prompt, **_raw_format(request.format)}
+        return {"prompt": request.prompt}
     system = [{"role": "system", "content": request.system}] if request.system else []
     return {"messages": [*system, {"role": "user", "content": request.prompt}], **_chat_format(request.format)}
 
@@ -145,6 +145,9 @@ def _refuse_unsupported(request: GenerateRequest, model: Installed) -> None:
     for field in ("suffix", "template", "images"):
         if getattr(request, field):
             raise BadRequestError(f"{model.name} does not support {field}")
+    # llama.cpp drops a schema it cannot compile from raw requests without a word.
+    if request.raw and request.format:
+        raise BadRequestError("format cannot be combined with raw; send the prompt without raw")
 
 
 def _chat_format(wanted: Format) -> Body:
@@ -153,12 +156,6 @@ def _chat_format(wanted: Format) -> Body:
     if wanted == "json":
         return {"response_format": {"type": "json_object"}}
     return {"response_format": {"type": "json_schema", "json_schema": {"schema": wanted}}}
-
-
-def _raw_format(wanted: Format) -> Body:
-    if not wanted:
-        return {}
-    return {"json_schema": {"type": "object"} if wanted == "json" else wanted}
 
 
 def _figures(end: dict[str, Any], started: int, load_ns: int) -> Line:

@@ -47,7 +47,7 @@ class LlamaEngine:
         end: dict[str, Any] = {"reason": "stop", "cancelled": False}
         for chunk in _stream(handle, body, cancelled):
             if error := chunk.get("error"):
-                raise _refusal(error)
+                raise _refusal(error, body)
             yield from _tokens(chunk, end)
         yield ("end", end)
 
@@ -98,8 +98,13 @@ def _stream(
         worker.join()
 
 
-def _refusal(error: dict[str, Any]) -> EngineError:
+def _refusal(error: dict[str, Any], body: dict[str, Any]) -> EngineError:
     message = str(error.get("message", error))
     if error.get("type") == "exceed_context_size_error":
         return EngineError("too_long", message, {"tokens": error["n_prompt_tokens"], "limit": error["n_ctx"]})
-    return EngineError("bad_request" if error.get("code") == 400 else "failed", message)
+    if error.get("code") == 400:
+        return EngineError("bad_request", message)
+    # llama.cpp calls a schema that it cannot compile an error of its own.
+    if "response_format" in body:
+        return EngineError("bad_request", f"format: {message}")
+    return EngineError("failed", message)

@@ -8,6 +8,8 @@ and 10 with padded batches of 16. It also makes a text's vector independent of i
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,6 +40,7 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(spec.file("model"), options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._threads = ThreadPoolExecutor(spec.threads)
+        _give_back_memory()
 
     def run(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[Event]:
         """Yield one ("end", {"vectors": float32 bytes of shape (n, dimension), "dimension", "tokens"}).
@@ -52,6 +55,7 @@ class OnnxEngine:
             raise EngineError("bad_request", f"the input length exceeds the context length of {self._limit} tokens")
         vectors = np.stack(list(self._threads.map(self._embed, encodings)))
         tokens = sum(len(encoding.ids) for encoding in encodings)
+        _give_back_memory()
         yield ("end", {"vectors": vectors.tobytes(), "dimension": vectors.shape[1], "tokens": tokens})
 
     def _embed(self, encoding: Encoding) -> Vector:
@@ -61,3 +65,9 @@ class OnnxEngine:
         hidden = self._session.run(None, {name: feed[name] for name in self._inputs})[0]
         mean: Vector = hidden[0].mean(axis=0, dtype=np.float32)
         return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def _give_back_memory() -> None:
+    """Return freed pages to the system: glibc would keep 150 MB of them between requests."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,32 @@
+"""Addresses of the portal's pages."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.urls import path
+
+from portal.web.views import account, dashboard, events, help, operations, sets, stack
+
+urlpatterns = [
+    path("", dashboard.dashboard, name="dashboard"),
+    path("sign-in/", login_not_required(account.SignIn.as_view()), name="sign-in"),
+    path("sign-out/", account.SignOut.as_view(), name="sign-out"),
+    path("password/", account.Password.as_view(), name="password"),
+    path("stack/", stack.stack, name="stack"),
+    path("stack/act/", stack.stack_act, name="stack-act"),
+    path("stack/logs/<slug:service>/", stack.service_log, name="service-log"),
+    path("stack/logs/<slug:service>/download/", stack.service_log_download, name="service-log-download"),
+    path("sets/", sets.sets, name="sets"),
+    path("sets/back-up/", sets.backup_now, name="backup-now"),
+    path("sets/drill/", sets.drill_now, name="drill-now"),
+    path("sets/<slug:set_id>/", sets.set_one, name="set"),
+    path("sets/<slug:set_id>/restore/", sets.set_restore, name="set-restore"),
+    path("restores/<int:restore_id>/undo/", sets.restore_undo, name="restore-undo"),
+    path("restores/<int:restore_id>/keep/", sets.restore_keep, name="restore-keep"),
+    path("operations/", operations.operations, name="operations"),
+    path("operations/<uuid:operation_id>/", operations.operation, name="operation"),
+    path("operations/<uuid:operation_id>/cancel/", operations.operation_stop, name="operation-cancel"),
+    path("operations/<uuid:operation_id>/log/", operations.operation_log_download, name="operation-log"),
+    path("events/", events.events, name="events"),
+    path("help/", help.help_page, name="help"),
+]

@@ -1,0 +1,1 @@
+"""Views: each translates a request, makes one domain call and answers with a page."""

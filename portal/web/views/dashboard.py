@@ -1,0 +1,12 @@
+"""The first page."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+
+from portal.web.overview import overview_get
+from portal.web.pages import page
+
+
+def dashboard(request: HttpRequest) -> HttpResponse:
+    return page(request, "dashboard", {"overview": overview_get()})

@@ -1,0 +1,10 @@
+"""The help page."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+
+def help_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "web/help/page.html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rag_api.db import Connection
+from rag_api.db import Connection, enter_write_gate
 from rag_api.embedder import EmbedderIdentity
 from rag_api.vectors import Vectors
 
@@ -45,6 +45,7 @@ def activate_collection(connection: Connection, vectors: Vectors, identity: Embe
             " WHERE state IN ('embedded', 'indexed', 'ready') AND collection_id IS DISTINCT FROM %s",
             (current.id,),
         )
+    enter_write_gate(connection)
     vectors.create_collection(current.name, {"model": identity.model, "digest": identity.digest})
     return current
 

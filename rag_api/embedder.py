@@ -47,8 +47,8 @@ class Embedder:
         """Vectors of passages, in their order.
 
         Raises:
-            EmbedderDownError: the server does not answer, or is too busy.
-            EmbedderRefusedError: the server refused, e.g. the model is not there.
+            EmbedderDownError: the server does not answer, is too busy, or does not have the model.
+            EmbedderRefusedError: the server refused these texts.
         """
         return self._embed([self._passage_prefix + text for text in texts])
 
@@ -62,7 +62,7 @@ class Embedder:
         names = {self.model, f"{self.model}:latest"}
         digests = [m.get("digest", "") for m in tags.get("models", []) if m.get("name") in names]
         if not digests:
-            raise EmbedderRefusedError(f"the model {self.model} is not in the model server; pull it first")
+            raise EmbedderDownError(f"the model {self.model} is not in the model server; pull it first")
         dimension = len(self._embed(["dimension"])[0])
         return EmbedderIdentity(self.model, digests[0], dimension, f"{self._query_prefix!r} {self._passage_prefix!r}")
 
@@ -91,7 +91,8 @@ class Embedder:
             answer = self._client.request(method, path, json=body)
         except httpx.TransportError as error:
             raise EmbedderDownError(f"the model server does not answer: {error}") from error
-        if answer.status_code >= 500 or answer.status_code == 429:
+        # 404 is a model that is not there (yet); that is no fault of the texts.
+        if answer.status_code >= 500 or answer.status_code in {404, 429}:
             raise EmbedderDownError(f"the model server answered {answer.status_code}: {answer.text[:200]}")
         if answer.status_code >= 400:
             raise EmbedderRefusedError(f"the model server answered {answer.status_code}: {answer.text[:200]}")

@@ -30,7 +30,7 @@ class UnavailableError(ServiceError):
 
 
 class EmbedderDownError(UnavailableError):
-    """Ollama (or the model server) cannot be reached or is overloaded."""
+    """Ollama (or the model server) cannot be reached, is overloaded or lacks the model."""
 
 
 class VectorsDownError(UnavailableError):
@@ -38,7 +38,7 @@ class VectorsDownError(UnavailableError):
 
 
 class EmbedderRefusedError(ServiceError):
-    """The model server refused the request itself, for example because the model is missing."""
+    """The model server refused the texts themselves."""
 
 
 class VectorsRefusedError(ServiceError):

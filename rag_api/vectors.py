@@ -87,15 +87,10 @@ class Vectors:
         for start in range(0, len(chunk_ids), WRITE_BATCH):
             self._on(collection, "delete", {"ids": [str(i) for i in chunk_ids[start : start + WRITE_BATCH]]})
 
-    def delete_document(self, collection: str, document_id: UUID) -> int:
-        """Remove every vector of a document, whatever its generation, and return how many there were."""
-        found = [i for page in self._pages(collection, {"document": str(document_id)}) for i in page]
-        self.delete(collection, found)
-        return len(found)
-
-    def document_ids(self, collection: str, document_id: UUID) -> set[UUID]:
-        """The chunk ids of a document that Chroma holds."""
-        return {i for page in self._pages(collection, {"document": str(document_id)}) for i in page}
+    def document_ids(self, collection: str, document_ids: Sequence[UUID]) -> set[UUID]:
+        """The chunk ids that Chroma holds of these documents, whatever their generation."""
+        where = {"document": {"$in": [str(i) for i in document_ids]}}
+        return {i for page in self._pages(collection, where) for i in page}
 
     def present(self, collection: str, chunk_ids: Sequence[UUID]) -> set[UUID]:
         """Those of `chunk_ids` that Chroma holds."""

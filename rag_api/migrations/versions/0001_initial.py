@@ -46,8 +46,9 @@ CREATE TABLE members (
 CREATE INDEX members_user ON members (user_id);
 """
 
-# generation, sha256, bytes and name speak of the content being processed; live_generation and live_sha256 of the
-# content that answers questions, which stays the older one until the newer is ready.
+# generation, sha256, bytes and collection_id speak of the content being processed; the live_ columns of the content
+# that answers questions, which stays the older one until the newer is ready. removed_vectors is set once a document
+# that is going has left Chroma and the word index, and only its file and row remain.
 DOCUMENTS = """
 CREATE TABLE collections (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -75,13 +76,14 @@ CREATE TABLE documents (
     live_generation integer,
     live_sha256 text,
     live_bytes bigint,
-    live_name text,
     collection_id integer REFERENCES collections,
+    live_collection_id integer REFERENCES collections,
     state text NOT NULL CHECK (state IN
         ('received', 'stored', 'parsed', 'chunked', 'embedded', 'indexed', 'ready', 'failed', 'deleting')),
     reason_code text,
     reason text,
     deleted_by uuid REFERENCES users ON DELETE SET NULL,
+    removed_vectors integer,
     lease_owner text,
     lease_until timestamptz,
     attempts integer NOT NULL DEFAULT 0,
@@ -97,13 +99,14 @@ CREATE INDEX documents_work ON documents (state, seq) WHERE state NOT IN ('ready
 CREATE INDEX documents_sha256 ON documents (sha256);
 CREATE INDEX documents_live_sha256 ON documents (live_sha256);
 CREATE INDEX documents_base ON documents (base_id, seq);
+CREATE INDEX documents_newer ON documents (id) WHERE generation > 1;
 CREATE TABLE chunks (
     id uuid PRIMARY KEY,
     document_id uuid NOT NULL REFERENCES documents ON DELETE CASCADE,
     generation integer NOT NULL,
     ordinal integer NOT NULL,
     text text NOT NULL,
-    page integer NOT NULL,
+    page integer,
     start integer NOT NULL,
     "end" integer NOT NULL,
     heading text NOT NULL DEFAULT '',
@@ -154,7 +157,7 @@ CREATE INDEX messages_conversation ON messages (conversation_id, id);
 VISIBLE = """
 CREATE VIEW visible_chunks AS
 SELECT c.id AS chunk_id, c.document_id, d.base_id, c.generation, c.ordinal, c.text, c.page, c.start, c."end",
-       c.heading, coalesce(d.live_name, d.name) AS name, d.path, d.collection_id
+       c.heading, d.name, d.path, d.live_collection_id AS collection_id
 FROM chunks c JOIN documents d ON d.id = c.document_id AND d.live_generation = c.generation
 WHERE d.state <> 'deleting';
 """
@@ -170,7 +173,7 @@ FROM (
 
 CREATE VIEW backup_collections AS
 SELECT name, dimension, model, model_digest, prefixes FROM collections
-WHERE active OR id IN (SELECT collection_id FROM documents WHERE state <> 'deleting');
+WHERE active OR id IN (SELECT live_collection_id FROM documents WHERE state <> 'deleting');
 
 CREATE VIEW backup_chunks AS
 SELECT v.chunk_id::text AS chunk_id, k.name AS collection

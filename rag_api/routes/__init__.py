@@ -1,0 +1,1 @@
+"""HTTP routes: each translates and makes one domain call."""

@@ -1,0 +1,34 @@
+"""Health, readiness, and what the stack itself asks."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Response, status
+
+from rag_api.deps import ServicesDep, require_internal
+from rag_api.readiness import dependency_states
+
+router = APIRouter()
+
+
+@router.get("/health", tags=["health"], summary="Is the process alive")
+def health() -> dict[str, str]:
+    """Answers while the process can answer at all; says nothing about its dependencies."""
+    return {"status": "ok"}
+
+
+@router.get("/ready", tags=["health"], summary="Can it serve")
+def ready(services: ServicesDep, response: Response) -> dict[str, object]:
+    """Whether every dependency answers, one by one; status 503 when one does not."""
+    states = dependency_states(services)
+    good = all(state == "ok" for state in states.values())
+    if not good:
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    return {"ready": good, "dependencies": states}
+
+
+@router.get("/internal/counts", tags=["internal"], dependencies=[Depends(require_internal)], summary="Count everything")
+def counts(services: ServicesDep) -> dict[str, int]:
+    """How many users, documents, chunks and conversations there are; for the backup agent and drills."""
+    with services.pool.connection() as connection:
+        rows = connection.execute("SELECT name, value FROM backup_counts").fetchall()
+    return {row["name"]: row["value"] for row in rows}

@@ -61,7 +61,7 @@ def restore_dump(pg_bin: Path, server: Server, database: str, dump: Path) -> Non
 
 
 def table_rows(pg_bin: Path, dump: Path, table: str) -> Iterator[dict[str, str]]:
-    """The rows of one table of a dump, values as COPY writes them (NULL is `\\N`); no server is needed."""
+    """The rows of one table of a dump, NULL as an empty text; no server is needed."""
     columns: Sequence[str] | None = None
     for line in _run(table_argv(pg_bin, dump, table)):
         if line.startswith("COPY "):
@@ -69,7 +69,17 @@ def table_rows(pg_bin: Path, dump: Path, table: str) -> Iterator[dict[str, str]]
         elif line == "\\.":
             columns = None
         elif columns is not None:
-            yield dict(zip(columns, line.split("\t"), strict=False))
+            yield dict(zip(columns, map(_unescaped, line.split("\t")), strict=False))
+
+
+def _unescaped(value: str) -> str:
+    r"""A value of COPY's text format; names hold at most `\\`, tabs and line ends."""
+    if value == "\\N":
+        return ""
+    pieces = value.split("\\\\")
+    for escape, meant in (("\\t", "\t"), ("\\n", "\n"), ("\\r", "\r")):
+        pieces = [piece.replace(escape, meant) for piece in pieces]
+    return "\\".join(pieces)
 
 
 def _run(argv: Sequence[str], env: dict[str, str] | None = None) -> Iterator[str]:

@@ -65,7 +65,7 @@ def describe(found: FoundSet) -> dict[str, Any]:
     manifest = found.manifest
     return {
         "id": manifest.set_id,
-        "state": manifest.state,
+        "state": found.state,
         "stack": manifest.stack,
         "environment": manifest.environment,
         "taken_at": manifest.taken_at.isoformat(),

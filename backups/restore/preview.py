@@ -102,16 +102,8 @@ def _dumped_documents(rows: Iterable[Mapping[str, str]]) -> Counter[Document] | 
         if "name" not in row or "sha256" not in row:
             return None
         if row.get("state") not in _GONE:
-            found[(_unescaped(row["name"]), row["sha256"])] += 1
+            found[(row["name"], row["sha256"])] += 1
     return found
-
-
-def _unescaped(value: str) -> str:
-    r"""A value of COPY's text format; names hold at most `\\`, tabs and line ends."""
-    pieces = value.split("\\\\")
-    for escape, meant in (("\\t", "\t"), ("\\n", "\n"), ("\\r", "\r")):
-        pieces = [piece.replace(escape, meant) for piece in pieces]
-    return "\\".join(pieces)
 
 
 def _documents(live: Counter[Document] | None, backup: Counter[Document] | None) -> dict[str, Any]:

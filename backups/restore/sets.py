@@ -21,6 +21,11 @@ class FoundSet:
     snapshot: Snapshot
     manifest: Manifest
 
+    @property
+    def state(self) -> str:
+        """complete or partial; a set can turn out partial after its set.json was written."""
+        return "partial" if self.snapshot.partial else self.manifest.state
+
 
 def set_snapshots(repository: Repository, host: str | None = None) -> list[Snapshot]:
     """The snapshots that hold sets, oldest first. `host`: only those of one stack (`Stack.host`)."""
@@ -58,9 +63,9 @@ def find_set(repository: Repository, wanted: str, *, host: str | None = None, al
     if snapshot is None:
         raise SetUnknown(f"there is no set {wanted} in the repository {repository.place.url}")
     found = read_set(repository, snapshot)
-    if found.manifest.state != "complete" and not allow_partial:
+    if found.state != "complete" and not allow_partial:
         raise SetIncomplete(
-            f"set {wanted} is {found.manifest.state}: {len(found.manifest.missing)} documents are missing in it",
+            f"set {wanted} is {found.state}: files of {len(found.manifest.missing)} documents or models are missing",
             missing=list(found.manifest.missing[:20]),
         )
     return found
@@ -68,8 +73,10 @@ def find_set(repository: Repository, wanted: str, *, host: str | None = None, al
 
 def _latest(repository: Repository, host: str | None) -> FoundSet:
     for snapshot in reversed(set_snapshots(repository, host)):
+        if snapshot.partial:
+            continue
         found = read_set(repository, snapshot)
-        if found.manifest.state == "complete":
+        if found.state == "complete":
             return found
     place = repository.place.url
     raise SetUnknown(f"there is no complete set in the repository {place}" + (f" of the stack {host}" if host else ""))

@@ -87,7 +87,7 @@ class Stager:
         verify.verify_models(self.manifest)
 
     def _restore(self, name: str, staging: Path) -> None:
-        for folder, inner in _origins(self.manifest, name):
+        for folder, inner in origins(self.manifest, name):
             part = staging / inner
             part.mkdir(parents=True, exist_ok=True)
             self.repository.restore(
@@ -170,7 +170,7 @@ def read_set_file(work: Path) -> Manifest:
     return Manifest.from_json(path.read_text(encoding="utf-8"))
 
 
-def _origins(manifest: Manifest, name: str) -> list[tuple[str, str]]:
+def origins(manifest: Manifest, name: str) -> list[tuple[str, str]]:
     """(folder in the snapshot, folder inside staging) of what a source consists of; folders without files are left out.
 
     Documents and blobs lie in the snapshot at the absolute path they had, everything else below /set.

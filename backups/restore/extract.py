@@ -1,0 +1,95 @@
+"""A set as plain folders, for somebody without a portal, and perhaps without a stack."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from backups.errors import RestoreError
+from backups.manifest import DUMP, STAGED
+from backups.repository import Repository
+from backups.restore import postgres, verify
+from backups.restore.sets import FoundSet
+from backups.restore.space import Need, require_space
+from backups.restore.stage import origins
+
+FOLDERS = ("documents", "vectors", "models", "postgres", "config")
+BY_NAME = "documents-by-name"
+_WHOLE = ("postgres", "config")
+
+
+class TargetNotEmpty(RestoreError):  # noqa: N818 - named as its kin in backups.restore.errors
+    code = "target_not_empty"
+    default_remedy = "Name a folder that is empty or does not exist yet: nothing is ever restored over other files."
+
+
+def extract(found: FoundSet, repository: Repository, target: Path, pg_bin: Path | None) -> dict[str, Any]:
+    """Bring a set into `<target>/{documents,vectors,models,postgres,config}` with `set.json`, and prove it.
+
+    Documents are named by their checksum; `<target>/documents-by-name` links them under the names people gave them,
+    where the dump can be read.
+
+    Args:
+        pg_bin: folder of pg_restore; without it the dump's checksum is all that is checked.
+
+    Returns:
+        `target`, `files` per source, `vectors` per collection, `dump_entries` and `named` (None without pg_restore).
+
+    Raises:
+        TargetNotEmpty, SpaceShort: before anything is written.
+        SetDamaged: the set is not whole.
+    """
+    manifest = found.manifest
+    if target.exists() and any(target.iterdir()):
+        raise TargetNotEmpty(f"{target} is not empty")
+    require_space([Need(target, sum(entry.bytes for entry in manifest.files))])
+    target.mkdir(parents=True, exist_ok=True)
+    manifest.write(target / "set.json")
+    files = {name: _bring(found, repository, name, target / name) for name in FOLDERS}
+    vectors = verify.verify_vectors(target / "vectors", manifest)
+    verify.verify_models(manifest)
+    dump = target / DUMP
+    return {
+        "target": str(target.resolve()),
+        "files": files,
+        "vectors": vectors,
+        "dump_entries": None if pg_bin is None else postgres.list_dump(pg_bin, dump),
+        "named": None if pg_bin is None else _link_by_name(target, pg_bin, dump),
+    }
+
+
+def _bring(found: FoundSet, repository: Repository, name: str, folder: Path) -> int:
+    """Restore one source and verify it; returns its number of files."""
+    places = [(f"/{STAGED}/{name}", "")] if name in _WHOLE else origins(found.manifest, name)
+    folder.mkdir()
+    for origin, inner in places if any(True for _ in found.manifest.files_of(name)) else ():
+        part = folder / inner
+        part.mkdir(exist_ok=True)
+        repository.restore(found.snapshot.id, folder=origin, target=part)
+    if name in ("documents", "models"):
+        verify.remove_unlisted(found.manifest.files_of(name), folder)
+    return verify.verify_files(found.manifest.files_of(name), folder)
+
+
+def _link_by_name(target: Path, pg_bin: Path, dump: Path) -> int:
+    """Link every document under its name; equal names get a number. Returns how many."""
+    folder, seen = target / BY_NAME, Counter[str]()
+    folder.mkdir()
+    for row in postgres.table_rows(pg_bin, dump, "documents"):
+        sha256, name = row.get("sha256", ""), _safe(row.get("name", ""))
+        file = target / "documents" / sha256[:2] / sha256
+        if not sha256 or not file.exists():
+            continue
+        stem, suffix = Path(name).stem, Path(name).suffix
+        number = seen[name]
+        seen[name] += 1
+        (folder / (f"{stem} ({number + 1}){suffix}" if number else name)).symlink_to(os.path.relpath(file, folder))
+    return seen.total()
+
+
+def _safe(name: str) -> str:
+    """A file name from a name that somebody uploaded."""
+    cleaned = "".join("_" if character in "/\\" or ord(character) < 32 else character for character in name)[:200]
+    return cleaned if cleaned.strip(".") else "unnamed"

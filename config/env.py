@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -40,7 +41,8 @@ def control() -> Control:
         host="127.0.0.1",
         postgres_port=_port("RAGKEEP_CONTROL_PORT_POSTGRES", state, "postgres"),
         valkey_port=_port("RAGKEEP_CONTROL_PORT_VALKEY", state, "valkey"),
-        portal_url=os.environ.get("RAGKEEP_PORTAL_URL") or str(state.get("portal_url", "http://127.0.0.1:8081")),
+        portal_url=os.environ.get("RAGKEEP_PORTAL_URL")
+        or str(state.get("settings", {}).get("RAGKEEP_PORTAL_URL", "http://127.0.0.1:8081")),
     )
 
 
@@ -66,6 +68,17 @@ def log_level() -> str:
     return os.environ.get("LOG_LEVEL", "INFO").upper()
 
 
+def local_time_zone() -> str:
+    """The IANA name of this machine's time zone; UTC where it has none."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    link = Path("/etc/localtime")
+    found = named if named and not named.startswith("/") else os.fspath(link.resolve()).partition("/zoneinfo/")[2]
+    try:
+        return ZoneInfo(found).key if found else "UTC"
+    except (ZoneInfoNotFoundError, ValueError):
+        return "UTC"
+
+
 def _state(path: Path) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
@@ -77,8 +90,8 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _port(variable: str, state: dict[str, Any], server: str) -> int:
-    ports = state.get("ports", {})
-    value = os.environ.get(variable) or (ports.get(server) if isinstance(ports, dict) else None)
+    # The runtime keeps the ports of each service by the port inside it; these servers have one each.
+    value = os.environ.get(variable) or next(iter(state.get("ports", {}).get(server, {}).values()), None)
     try:
         return int(value or "")
     except ValueError:

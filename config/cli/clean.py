@@ -1,0 +1,65 @@
+"""`manage.py clean`: remove all state of this installation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from config.cli.installation import Installation, open_installation
+from config.cli.output import UserError, json_option, megabytes, speaking
+from config.cli.uplock import only_one
+
+# What `up` makes. The tools stay, they hold no data; so does whatever else lies in that folder.
+STATE = ("control", "stacks", "repositories", "operations", "home", "faults", "run")
+WORD = "delete everything"
+
+
+@click.command("clean")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def command(yes: bool, as_json: bool) -> None:
+    """Delete all documents, vectors, models, accounts and local backup sets of this installation, for good."""
+    with speaking(as_json=as_json) as output:
+        installation = open_installation()
+        with only_one(installation.paths.run, "clean"):
+            if installation.is_running:
+                raise UserError("services are still running", "run manage.py down first", "running")
+            found = {name: _size(installation.paths.var / name) for name in STATE}
+            found = {name: size for name, size in found.items() if (installation.paths.var / name).exists()}
+            if not yes and found:
+                _confirm(installation, found, as_json)
+            for name in found:
+                shutil.rmtree(installation.paths.var / name)
+        removed = sum(found.values())
+        output.result(
+            {"removed": sorted(found), "bytes": removed},
+            f"Removed {megabytes(removed)}." if found else "There was nothing to remove.",
+        )
+
+
+def _confirm(installation: Installation, found: dict[str, int], as_json: bool) -> None:
+    if as_json:
+        raise UserError("nothing was removed: --json cannot ask", "add --yes", "unconfirmed")
+    click.echo(f"This deletes for good, under {installation.paths.var}:", err=True)
+    for name, size in found.items():
+        click.echo(f"  {name:<13} {megabytes(size):>9}  {LOSSES[name]}", err=True)
+    answer = click.prompt(f'Type "{WORD}" to go on', default="", show_default=False, err=True)
+    if answer.strip() != WORD:
+        raise UserError("nothing was removed", f'type "{WORD}" when asked, or add --yes', "unconfirmed")
+
+
+LOSSES = {
+    "control": "the portal's accounts, operations, plans and passwords",
+    "stacks": "all documents, conversations, accounts, vectors and models",
+    "repositories": "all local backup sets",
+    "operations": "what unfinished restores and undo still need",
+    "home": "caches of the programs",
+    "faults": "traces of tests",
+    "run": "configuration and logs of the supervisor",
+}
+
+
+def _size(path: Path) -> int:
+    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir()) if path.exists() else 0

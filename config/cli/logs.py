@@ -1,0 +1,58 @@
+"""`manage.py logs`: what the services wrote."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import click
+
+from config.cli.installation import Installation, open_installation
+from config.cli.output import UserError, speaking
+from portal.runtime.spec import StackSpec
+
+
+@click.command("logs")
+@click.argument("service", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until interrupted.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="Lines of each service.")
+def command(service: str | None, follow: bool, lines: int) -> None:
+    """Show the logs of SERVICE, or of all. Services of the portal are called control/NAME where names collide."""
+    with speaking() as output:
+        installation = open_installation()
+        chosen = _choose(installation, service)
+        for name, line in _lines(installation, chosen, lines, follow):
+            click.echo(line if len(chosen) == 1 else f"{name:<18} {line}")
+        output.done()
+
+
+def _choose(installation: Installation, service: str | None) -> list[tuple[StackSpec, str]]:
+    everything = [(group, name) for group in reversed(installation.groups) for name in group.services]
+    if service is None:
+        return everything
+    wanted = [(g, n) for g, n in everything if service in (n, f"{g.project}/{n}")]
+    if not wanted:
+        known = ", ".join(f"{group.project}/{name}" for group, name in everything)
+        raise UserError(f"there is no service {service}", f"choose one of: {known}")
+    return wanted[:1]
+
+
+def _lines(
+    installation: Installation, chosen: list[tuple[StackSpec, str]], lines: int, follow: bool
+) -> Iterator[tuple[str, str]]:
+    if not follow:
+        for group, name in chosen:
+            for line in installation.runtime.logs(group, name, lines=lines):
+                yield f"{group.project}/{name}", line
+        return
+    found: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def read(group: StackSpec, name: str) -> None:
+        for line in installation.runtime.logs(group, name, lines=lines, follow=True):
+            found.put((f"{group.project}/{name}", line))
+
+    for group, name in chosen:
+        threading.Thread(target=read, args=(group, name), daemon=True).start()
+    while True:
+        yield found.get()

@@ -87,6 +87,7 @@ X_FRAME_OPTIONS = "DENY"
 LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
+LOCAL_TIME_ZONE = env.local_time_zone()  # what a person of this machine means by 02:30
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "control" / "static"

@@ -77,17 +77,18 @@ class Context:
             Fenced, Cancelled: before the step began.
         """
         (self.guard if undoing else self.checkpoint)()
-        row, data = self._open(name, title), dict[str, Any]()
+        row, data = self.step_open(name, title), dict[str, Any]()
         try:
             yield data
         except BaseException as error:
             if isinstance(error, OperationError):
                 data["error"] = error.as_dict()
-            self._close(row, StepState.FAILED, data)
+            self.step_close(row, StepState.FAILED, data)
             raise
-        self._close(row, StepState.DONE, data)
+        self.step_close(row, StepState.DONE, data)
 
-    def _open(self, name: str, title: str) -> Step:
+    def step_open(self, name: str, title: str) -> Step:
+        """Begin a step that somebody else, such as the agent, carries out and that `step_close` ends."""
         with transaction.atomic():
             last = self.operation.steps.aggregate(last=Max("ordinal"))["last"] or 0
             row = Step.objects.create(
@@ -96,7 +97,8 @@ class Context:
             touch(self.operation)
         return row
 
-    def _close(self, row: Step, state: StepState, data: dict[str, Any]) -> None:
+    def step_close(self, row: Step, state: StepState, data: Mapping[str, Any]) -> None:
+        """End a step that `step_open` began."""
         with transaction.atomic():
             # An attempt that was fenced off may not complete a step that its successor has closed.
             open_row = Step.objects.filter(pk=row.pk, state=StepState.STARTED)

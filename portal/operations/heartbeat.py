@@ -25,24 +25,23 @@ class Monitor:
         self._stop = threading.Event()
         self.fenced = threading.Event()
         self.cancelled = threading.Event()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: dict[threading.Event, list[Callable[[], None]]] = {self.fenced: [], self.cancelled: []}
         if operation.cancel_requested:
             self.cancelled.set()
 
     @contextmanager
-    def interrupting(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call `callback` from another thread as soon as the operation is cancelled or taken away from us."""
-        self._callbacks.append(callback)
-        if self.interrupted:
+    def interrupting(self, callback: Callable[[], None], *, on_cancel: bool = True) -> Iterator[None]:
+        """Call `callback` from another thread as soon as the operation is taken from us, or (`on_cancel`) cancelled."""
+        events = [self.fenced, self.cancelled] if on_cancel else [self.fenced]
+        for event in events:
+            self._callbacks[event].append(callback)
+        if any(event.is_set() for event in events):
             callback()
         try:
             yield
         finally:
-            self._callbacks.remove(callback)
-
-    @property
-    def interrupted(self) -> bool:
-        return self.fenced.is_set() or self.cancelled.is_set()
+            for event in events:
+                self._callbacks[event].remove(callback)
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -67,7 +66,7 @@ class Monitor:
         if event.is_set():
             return
         event.set()
-        for callback in list(self._callbacks):
+        for callback in list(self._callbacks[event]):
             callback()
 
     def _run(self) -> None:

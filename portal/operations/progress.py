@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,21 +18,6 @@ class Progress:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def overall(weights: Sequence[tuple[str, float]], stage: str, fraction: float | None) -> float | None:
-    """The share of the whole that is done when `stage` is at `fraction`.
-
-    `weights` names the stages in order with what each is expected to cost. An unknown stage has no share (None); an
-    unknown fraction within a stage counts as its beginning.
-    """
-    total = sum(weight for _, weight in weights)
-    done = 0.0
-    for name, weight in weights:
-        if name == stage:
-            return min(1.0, (done + weight * min(1.0, max(0.0, fraction or 0.0))) / total)
-        done += weight
-    return None
 
 
 class Throttle:

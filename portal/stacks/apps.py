@@ -7,3 +7,6 @@ from django.apps import AppConfig
 
 class StacksConfig(AppConfig):
     name = "portal.stacks"
+
+    def ready(self) -> None:
+        from portal.stacks import kinds  # noqa: F401 - registers the kinds of operations

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from portal.core import places
+from portal.runtime.protocol import ServiceStatus
 from portal.stacks.models import Stack
 
 
@@ -21,3 +26,42 @@ def stack_get(name: str) -> Stack:
         Stack.DoesNotExist: there is none.
     """
     return Stack.objects.get(name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRow:
+    """One service now; `state` is healthy, starting, unhealthy, stopped or failed, `memory_bytes` and `pid` None when
+    it does not run."""
+
+    name: str
+    title: str
+    state: str
+    detail: str
+    since: datetime | None
+    memory_bytes: int | None
+    pid: int | None
+
+
+def stack_services(stack: Stack) -> list[ServiceRow]:
+    """Every service of the stack, asked of the runtime now, in the order of the stack file.
+
+    Raises:
+        StackRuntimeError: the runtime does not answer.
+    """
+    return [_row(status) for status in places.runtime().status(places.stack_spec(stack.name))]
+
+
+def stack_logs(stack: Stack, service: str, *, lines: int = 200) -> list[str]:
+    """The last lines a service wrote.
+
+    Raises:
+        UnknownServiceError: the stack has no such service.
+    """
+    return list(places.runtime().logs(places.stack_spec(stack.name), service, lines=lines))
+
+
+def _row(status: ServiceStatus) -> ServiceRow:
+    since = datetime.fromtimestamp(status.since, UTC) if status.since else None
+    return ServiceRow(
+        status.service, status.title, str(status.state), status.detail, since, status.memory_bytes, status.pid
+    )

@@ -7,3 +7,6 @@ from django.apps import AppConfig
 
 class VaultsConfig(AppConfig):
     name = "portal.vaults"
+
+    def ready(self) -> None:
+        from portal.vaults import kinds  # noqa: F401 - registers the kinds of operations

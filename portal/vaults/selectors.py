@@ -32,6 +32,14 @@ def set_last_good(*, stack: str | None = None) -> BackupSet | None:
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
+def set_latest(*, stack: str | None = None) -> BackupSet | None:
+    """What `--set latest` means: the newest complete set that is not a safety set. Those hold what a restore was to
+    get rid of, so a second restore of the latest set must not bring it back."""
+    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE)
+    sets = sets.exclude(operation__parent__kind="restore")
+    return (sets.filter(stack=stack) if stack else sets).first()
+
+
 def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
     """The set that most recently was shown to come back."""
     sets = BackupSet.objects.exclude(proven_at=None).order_by("-proven_at")

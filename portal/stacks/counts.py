@@ -1,0 +1,27 @@
+"""What a stack holds now: asked of its API, which counts what belongs to its service."""
+
+from __future__ import annotations
+
+import httpx
+
+from portal.core import places
+from portal.runtime.errors import StackRuntimeError
+from portal.stacks.models import Stack
+
+PATIENCE_SECONDS = 3.0
+
+
+def stack_counts(stack: Stack) -> dict[str, int] | None:
+    """Documents, chunks, users and so on by name; None while the API does not answer."""
+    try:
+        here = places.location(places.stack_spec(stack.name))
+        token = here.secret("internal_token").read_text(encoding="utf-8").strip()
+        answer = httpx.get(
+            f"{here.url('api')}/internal/counts",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=PATIENCE_SECONDS,
+        )
+        counts = answer.raise_for_status().json()
+    except (StackRuntimeError, httpx.HTTPError, OSError, KeyError, ValueError):
+        return None
+    return {str(name): int(value) for name, value in counts.items()}

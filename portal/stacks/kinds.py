@@ -1,0 +1,90 @@
+"""Operations on a stack as a whole, or on one of its services: `params["service"]`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from portal.core import places
+from portal.operations.context import Context
+from portal.operations.errors import OperationRefused
+from portal.operations.faults import runtime_faults
+from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
+from portal.runtime.errors import StackRuntimeError
+from portal.runtime.protocol import ServiceStatus
+from portal.runtime.spec import StackSpec
+from portal.stacks.models import Stack, StackState
+
+
+def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
+    return [exclusive(target)]
+
+
+def _joins(_target: str, params: Params) -> str:
+    return str(params.get("service") or "")
+
+
+def _check(target: str, params: Params) -> None:
+    name = target.partition(":")[2]
+    if not Stack.objects.filter(name=name).exists():
+        raise OperationRefused(f"There is no stack called {name}.", remedy="`python3 manage.py up` makes one.")
+    if params.get("service"):
+        try:
+            places.stack_spec(name).service(str(params["service"]))
+        except StackRuntimeError as fault:
+            raise OperationRefused(fault.message, code=fault.code, remedy=fault.remedy) from None
+
+
+def _chosen(ctx: Context) -> tuple[StackSpec, Collection[str] | None]:
+    service = ctx.params.get("service")
+    return places.stack_spec(ctx.operation.stack_name), [str(service)] if service else None
+
+
+def _wanted(ctx: Context, state: StackState) -> None:
+    if not ctx.params.get("service"):
+        Stack.objects.filter(name=ctx.operation.stack_name).update(state=state)
+
+
+def _start(ctx: Context) -> None:
+    spec, services = _chosen(ctx)
+    total, healthy = len(services or spec.services), set[str]()
+
+    def report(status: ServiceStatus) -> None:
+        if status.state == "healthy":
+            healthy.add(status.service)
+        ctx.progress("Starting", min(1.0, len(healthy) / total), note=f"{status.title}: {status.state}")
+
+    # Not undone by a cancel: a stack that is half started helps nobody.
+    with ctx.step("start", "Start and wait until healthy", undoing=True) as data, runtime_faults():
+        plan = places.runtime().apply(spec, services=services, report=report)
+        data["changes"] = {change.service: str(change.action) for change in plan.changes}
+    _wanted(ctx, StackState.RUNNING)
+
+
+def _stop(ctx: Context) -> None:
+    spec, services = _chosen(ctx)
+    with ctx.step("stop", "Stop"), runtime_faults():
+        places.runtime().stop(spec, services=services)
+
+
+@operation_kind("stack.start", title="Start", claims=_claims, joins=_joins, check=_check)
+def stack_start(ctx: Context) -> Outcome:
+    """Start what does not run and wait until it is healthy."""
+    _start(ctx)
+    return Outcome()
+
+
+@operation_kind("stack.stop", title="Stop", claims=_claims, joins=_joins, check=_check)
+def stack_stop(ctx: Context) -> Outcome:
+    """Stop; data stays."""
+    _stop(ctx)
+    _wanted(ctx, StackState.STOPPED)
+    return Outcome()
+
+
+@operation_kind("stack.restart", title="Restart", claims=_claims, joins=_joins, check=_check)
+def stack_restart(ctx: Context) -> Outcome:
+    """Stop, then start; a worker that takes over after the stop goes on with the start."""
+    if ctx.done("stop") is None:
+        _stop(ctx)
+    _start(ctx)
+    return Outcome()

@@ -1,0 +1,89 @@
+"""The operation `backup`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from portal.core import places
+from portal.operations.context import Context
+from portal.operations.errors import OperationRefused
+from portal.operations.models import State
+from portal.operations.registry import ClaimOn, Outcome, Params, operation_kind, shared
+from portal.vaults.agent import run_agent
+from portal.vaults.jobs import agent_job, stack_place
+from portal.vaults.models import BackupSet, Repository, SetState
+from portal.vaults.selectors import repository_get_default
+
+
+def repository_of(params: Params) -> Repository:
+    """The repository that the parameters name, else the default one.
+
+    Raises:
+        OperationRefused: there is none.
+    """
+    try:
+        named = params.get("repository")
+        return Repository.objects.get(name=named) if named else repository_get_default()
+    except Repository.DoesNotExist:
+        raise OperationRefused("There is no such repository.", remedy="`python3 manage.py up` makes one.") from None
+
+
+def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
+    return [shared(target), shared(repository_of(params).scope)]
+
+
+@operation_kind("backup", title="Backup", claims=_claims)
+def backup(ctx: Context) -> Outcome:
+    """Take a set. A worker that takes over takes a new one: the agent removes what a dead one staged, and what was
+    never committed is in no list."""
+    repository = repository_of(ctx.params)
+    stack = stack_place(places.stack_spec(ctx.operation.stack_name))
+    began = time.monotonic()
+    result = run_agent(ctx, agent_job(ctx, "backup", stack=stack, repository=repository))
+    made = _record(ctx, repository, result, round(time.monotonic() - began, 2))
+    state = State.SUCCEEDED if made.state == SetState.COMPLETE else State.PARTIAL
+    return Outcome({**set_summary(made), "missing": result.get("missing", [])}, state)
+
+
+def _record(ctx: Context, repository: Repository, result: Mapping[str, Any], seconds: float) -> BackupSet:
+    if repository.restic_id != result["repository_id"]:
+        Repository.objects.filter(pk=repository.pk).update(restic_id=result["repository_id"])
+    made, _ = BackupSet.objects.update_or_create(
+        id=result["set"],
+        defaults={
+            "stack": ctx.operation.stack_name,
+            "repository": repository,
+            "operation": ctx.operation,
+            "state": SetState.COMPLETE if result["state"] == "complete" else SetState.PARTIAL,
+            "taken_at": datetime.fromisoformat(result["taken_at"]),
+            "freeze_ms": result["freeze_ms"],
+            "seconds": seconds,
+            "bytes_total": result["bytes_total"],
+            "bytes_added": result["bytes_added"],
+            "counts": result["counts"],
+            "sources": result["sources"],
+            "snapshot_id": result["snapshot_id"],
+        },
+    )
+    return made
+
+
+def set_summary(made: BackupSet) -> dict[str, Any]:
+    """A set as the result of an operation, and as `--json` prints it."""
+    return {
+        "set_id": made.pk,
+        "state": made.state,
+        "stack": made.stack,
+        "repository": made.repository.name,
+        "taken_at": made.taken_at.isoformat(),
+        "freeze_ms": made.freeze_ms,
+        "seconds": made.seconds,
+        "bytes_total": made.bytes_total,
+        "bytes_added": made.bytes_added,
+        "counts": made.counts,
+        "snapshot_id": made.snapshot_id,
+        "proven_at": made.proven_at.isoformat() if made.proven_at else None,
+    }

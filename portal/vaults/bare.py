@@ -1,0 +1,74 @@
+"""Agent jobs outside of any operation: making a repository, looking before a restore."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from backups.process import Running
+from portal.core import places
+from portal.operations import fencing
+from portal.operations.errors import OperationFailed
+from portal.vaults.agent import COMMAND
+from portal.vaults.jobs import envelope, host_of, repository_place, stack_place
+from portal.vaults.models import BackupSet, Repository
+
+
+def repository_init(repository: Repository) -> str:
+    """Make the restic repository and return its id; one that our password opens already is taken as it is.
+
+    Raises:
+        OperationFailed: it cannot be made, or another password opens it.
+    """
+    try:
+        return str(_run("init", repository=repository_place(repository))["id"])
+    except OperationFailed as failed:
+        if failed.code == "repository_exists" and failed.data.get("id"):
+            return str(failed.data["id"])
+        raise
+
+
+def restore_preview(found: BackupSet) -> dict[str, Any]:
+    """What a restore of this set would bring and take; changes nothing. Keys as the agent's preflight: `set`,
+    `versions`, `space`, `preview`.
+
+    Raises:
+        OperationFailed: the restore could not even begin.
+    """
+    stack = stack_place(places.stack_spec(found.stack))
+    return _run(
+        "preflight",
+        stack=stack,
+        repository=repository_place(found.repository),
+        set=found.pk,
+        options={"host": host_of(stack)},
+    )
+
+
+def _run(kind: str, **parts: Any) -> dict[str, Any]:  # noqa: ANN401 - decoded JSON
+    operation = uuid.uuid4()
+    work = fencing.work_dir(operation)
+    job = {**envelope(kind, str(operation), 1, work), **parts}
+    try:
+        with Running(COMMAND, cwd=settings.CHECKOUT) as agent:
+            agent.send(json.dumps(job) + "\n")
+            last = [line for line in agent.lines() if line.startswith("{")][-1:]
+            agent.wait()
+            return _conclude(json.loads(last[0]) if last else {}, agent.stderr)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _conclude(last: Mapping[str, Any], stderr: str) -> dict[str, Any]:
+    if last.get("type") == "result":
+        return {key: value for key, value in last.items() if key != "type"}
+    if last.get("type") == "error":
+        raise OperationFailed(
+            last["message"], code=last["code"], remedy=last.get("remedy", ""), data=last.get("data") or {}
+        )
+    raise OperationFailed("The backup agent ended without a result.", code="agent_died", remedy=stderr[-500:])

@@ -1,0 +1,196 @@
+"""The operation `drill`: a set comes back in a throw-away stack and is compared there with what it should be."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils import timezone
+
+from backups.secret import write_secret
+from portal.core import places
+from portal.operations.context import Context
+from portal.operations.errors import Fenced, OperationError
+from portal.operations.faults import runtime_faults
+from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
+from portal.runtime.protocol import ServiceStatus
+from portal.runtime.spec import StackSpec
+from portal.vaults.agent import run_agent
+from portal.vaults.jobs import VOLUMES, agent_job, host_of, stack_place
+from portal.vaults.models import BackupSet, Drill, DrillState
+from portal.vaults.restore import set_of
+
+# No ingest: a drill sends nothing anywhere. No chat and no entrance: nobody visits it.
+SERVICES = ("postgres", "redis", "vectordb", "ollama", "api")
+PREFIX = "drill-"
+
+
+def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
+    # One throw-away stack at a time: a second one would only make both slow.
+    return [shared(target), shared(set_of(params).repository.scope), exclusive(f"drill:{target}")]
+
+
+def _same_set(_target: str, params: Params) -> str:
+    return str(params.get("set"))
+
+
+@operation_kind("drill", title="Drill", claims=_claims, joins=_same_set)
+def drill(ctx: Context) -> Outcome:
+    """Params `set`. Whatever an earlier attempt left is removed first; what this one makes is removed at its end."""
+    found = set_of(ctx.params)
+    arena = Arena(ctx)
+    began = time.monotonic()
+    try:
+        with ctx.step("clear", "Clear what an earlier attempt left"):
+            arena.remove()
+        report = _prove(ctx, arena, found)
+    except Fenced:
+        raise
+    except OperationError as error:
+        arena.remove_journaled()
+        _record(ctx, found, time.monotonic() - began, {"passed": False, "error": error.as_dict()})
+        raise
+    except Exception:
+        arena.remove_journaled()
+        raise
+    seconds = time.monotonic() - began
+    arena.remove_journaled()
+    return _outcome(_record(ctx, found, seconds, report))
+
+
+def _prove(ctx: Context, arena: Arena, found: BackupSet) -> dict[str, Any]:
+    """Restore, start, question; returns the agent's comparison with the seconds of each part."""
+    clock = Clock()
+    with ctx.step("make", "Make a throw-away stack"):
+        arena.make()
+    arena.start(["postgres"], "start_database", "Start its database")
+    clock.lap("make")
+    options = {"host": host_of(arena.live)}
+    run_agent(ctx, agent_job(
+        ctx, "stage", stack=arena.place, repository=found.repository, set_id=found.pk, options=options
+    ))  # fmt: skip
+    clock.lap("stage")
+    run_agent(ctx, agent_job(ctx, "swap", stack=arena.place, set_id=found.pk))
+    clock.lap("swap")
+    arena.start(None, "start", "Start its services and wait until healthy")
+    clock.lap("start")
+    report = run_agent(ctx, agent_job(ctx, "canary", stack=arena.place, set_id=found.pk, options={"compare": True}))
+    clock.lap("compare")
+    return {**report, "seconds": clock.laps}
+
+
+class Clock:
+    """Seconds of consecutive parts."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = round(now - self._last, 2), now
+
+
+class Arena:
+    """The throw-away stack of one drill: the live stack's description with its own data, ports and secrets."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        live = places.stack_spec(ctx.operation.stack_name)
+        self.live = stack_place(live)
+        self._spec = arena_spec(live, f"{PREFIX}{str(ctx.operation.pk)[:8]}")
+
+    @property
+    def place(self) -> Mapping[str, Any]:
+        """The stack as the agent sees it; its ports are known once something was started."""
+        return {**stack_place(self._spec), "config": []}
+
+    def make(self) -> None:
+        """Fresh secrets and empty volumes."""
+        here = places.location(self._spec)
+        here.secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in self._spec.secrets:
+            write_secret(here.secret(name), secrets.token_urlsafe(24))
+        for volume in VOLUMES:
+            (here.volume(volume) / "live").mkdir(parents=True, exist_ok=True)
+
+    def start(self, services: Sequence[str] | None, name: str, title: str) -> None:
+        with self._ctx.step(name, title), runtime_faults():
+            places.runtime().apply(self._spec, services=services, report=self._report)
+
+    def remove(self) -> None:
+        """Stop and delete it; nothing happens when it is not there."""
+        with runtime_faults():
+            places.runtime().remove(self._spec, data=True)
+
+    def remove_journaled(self) -> None:
+        with self._ctx.step("remove", "Remove the throw-away stack", undoing=True):
+            self.remove()
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._ctx.work / "postgres")
+
+    def _report(self, status: ServiceStatus) -> None:
+        self._ctx.progress("Start", note=f"{status.title}: {status.state}")
+
+
+def arena_spec(live: StackSpec, project: str) -> StackSpec:
+    """`live` as a throw-away stack: free ports, this machine only, the few services that prove a set."""
+    settings = places.given_settings(places.location(live))
+    services = [name for name in SERVICES if name in live.services]
+    return live.derive(project=project, services=services, settings=settings)
+
+
+def _record(ctx: Context, found: BackupSet, seconds: float, report: Mapping[str, Any]) -> Drill:
+    passed = bool(report["passed"])
+    if passed:
+        BackupSet.objects.filter(pk=found.pk).update(proven_at=timezone.now())
+    row, _ = Drill.objects.update_or_create(
+        operation=ctx.operation,
+        defaults={
+            "set": found,
+            "state": DrillState.PASSED if passed else DrillState.FAILED,
+            "seconds": round(seconds, 2),
+            "report": _without_lists(report),
+        },
+    )
+    return row
+
+
+def _outcome(row: Drill) -> Outcome:
+    if row.state == DrillState.FAILED:
+        raise DrillFailed(row)
+    return Outcome(drill_summary(row))
+
+
+class DrillFailed(OperationError):  # noqa: N818 - says what happened
+    """The set came back, but not as it was."""
+
+    code = "drill_failed"
+
+    def __init__(self, row: Drill) -> None:
+        wrong = ", ".join(
+            name for name, part in row.report.items() if isinstance(part, dict) and not part.get("passed", True)
+        )
+        super().__init__(
+            f"The set {row.set_id} came back, but differs in: {wrong}.",
+            remedy="Read the drill's report; take a new backup and drill that one.",
+            data=drill_summary(row),
+        )
+
+
+def drill_summary(row: Drill) -> dict[str, Any]:
+    """A drill as the result of an operation, and as `--json` prints it."""
+    return {"set_id": row.set_id, "state": row.state, "seconds": row.seconds, "report": row.report}
+
+
+def _without_lists(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Retrieved ids of every question are too much for a row; their agreement stays."""
+    return {
+        name: {key: value for key, value in part.items() if key != "retrieved"} if isinstance(part, dict) else part
+        for name, part in report.items()
+        if name not in ("state", "set_id")
+    }

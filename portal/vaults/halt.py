@@ -1,0 +1,93 @@
+"""Stopping what uses a stack's data and starting exactly that again, across workers' deaths."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import redis
+from django.utils import timezone
+
+from backups.secret import Secret
+from portal.core import places
+from portal.operations.context import Context
+from portal.operations.errors import OperationFailed
+from portal.operations.faults import runtime_faults
+from portal.runtime.protocol import ServiceStatus, State
+from portal.runtime.spec import StackSpec
+
+# What reads or writes a volume, or the database, that a restore exchanges. Postgres itself stays: it renames.
+USERS_OF_DATA = ("ingest", "api", "vectordb", "ollama")
+
+
+class Halt:
+    """The interruption of one stack by one operation. The journal's step `stop` says what was running before."""
+
+    def __init__(self, ctx: Context, spec: StackSpec) -> None:
+        self._ctx = ctx
+        self._spec = spec
+
+    def stop(self) -> None:
+        """Stop the users of the data; repeated, it stops again whatever of them came up meanwhile."""
+        with self._ctx.step("stop", "Stop what uses the data", undoing=self.began) as data, runtime_faults():
+            running = self.services if self.began_before else self._running()
+            # Written before the first service stops: whoever takes over must know what to start again.
+            self._ctx.note("stop", {"services": running})
+            data["services"] = running
+            places.runtime().stop(self._spec, services=running)
+
+    def start(self) -> None:
+        """Start what `stop` stopped and wait until it is healthy; what stood still before stays so."""
+        if not self.began:
+            return
+        services = self.services
+        with self._ctx.step("start", "Start and wait until healthy", undoing=True) as data, runtime_faults():
+            if services:
+                places.runtime().apply(self._spec, services=services, report=self._report)
+            data["services"] = services
+
+    def flush(self) -> None:
+        """Forget sessions and caches: they belong to the data that was replaced."""
+        here = places.location(self._spec)
+        with self._ctx.step("flush", "Forget sessions and caches", undoing=True) as data:
+            if not self._is_up("redis"):
+                data["skipped"] = "it does not run"
+                return
+            password = Secret.from_file(here.secret("redis_password")).reveal()
+            try:
+                with redis.Redis(port=here.port("redis"), password=password, socket_timeout=10) as client:
+                    client.flushall()
+            except redis.RedisError as error:
+                raise OperationFailed(f"Sessions could not be forgotten: {error}.", code="flush_failed") from None
+
+    @property
+    def began(self) -> bool:
+        return self._ctx.began("stop")
+
+    @property
+    def began_before(self) -> bool:
+        return "services" in self._ctx.recorded("stop")
+
+    @property
+    def services(self) -> list[str]:
+        """What ran before the stop and has to run again."""
+        return list(self._ctx.recorded("stop").get("services", []))
+
+    def downtime_ms(self) -> float | None:
+        """Milliseconds from the first stop until now; None when nothing was stopped."""
+        first: datetime | None = (
+            self._ctx.operation.steps.filter(name="stop").order_by("ordinal").values_list("started_at", flat=True)
+        ).first()
+        if first is None or not self.services:
+            return None
+        return round((timezone.now() - first).total_seconds() * 1000, 1)
+
+    def _running(self) -> list[str]:
+        statuses = places.runtime().status(self._spec)
+        return [s.service for s in statuses if s.service in USERS_OF_DATA and s.state is not State.STOPPED]
+
+    def _is_up(self, service: str) -> bool:
+        statuses = places.runtime().status(self._spec)
+        return any(s.service == service and s.state not in (State.STOPPED, State.FAILED) for s in statuses)
+
+    def _report(self, status: ServiceStatus) -> None:
+        self._ctx.progress("Start", note=f"{status.title}: {status.state}")

@@ -1,0 +1,87 @@
+"""The jobs that the agent is given; see backups.job for the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portal.core import places
+from portal.operations.context import Context
+from portal.operations.errors import OperationFailed
+from portal.runtime.spec import StackSpec
+from portal.vaults.models import Repository
+
+VOLUMES = ("documents", "vectors", "models", "index")
+Job = dict[str, Any]
+
+
+def agent_job(
+    ctx: Context,
+    kind: str,
+    *,
+    stack: Mapping[str, Any] | None = None,
+    repository: Repository | None = None,
+    set_id: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    operation: str = "",
+) -> Job:
+    """A job of the operation at work. `operation`: another operation's id, to undo or discard what that one kept."""
+    return {
+        **envelope(kind, operation or str(ctx.operation.pk), ctx.attempt, ctx.work),
+        "fence": str(ctx.fence),
+        "stack": dict(stack) if stack else None,
+        "repository": repository_place(repository) if repository else None,
+        "set": set_id,
+        "options": dict(options or {}),
+    }
+
+
+def envelope(kind: str, operation: str, attempt: int, work: Path) -> Job:
+    """What every job has; `work` is the operation's folder."""
+    return {
+        "kind": kind,
+        "operation": operation,
+        "attempt": attempt,
+        "fence": str(work / "fence"),
+        "work": str(work),
+        "tools": {"restic": str(_tool("restic")), "pg_bin": str(_tool("pg_dump").parent)},
+    }
+
+
+def stack_place(spec: StackSpec) -> Job:
+    """A stack as the agent sees it."""
+    here = places.location(spec)
+    return {
+        "name": spec.project,
+        "environment": here.settings.get("ENVIRONMENT", "production"),
+        "postgres": {
+            "host": "127.0.0.1",
+            "port": here.port("postgres"),
+            "user": "rag",
+            "database": "rag",
+            "password_file": str(here.secret("postgres_password")),
+        },
+        "vectordb_url": here.url("vectordb"),
+        "ollama_url": here.settings.get("OLLAMA_URL") or here.url("ollama"),
+        "api_url": here.url("api"),
+        "internal_token_file": str(here.secret("internal_token")),
+        "volumes": {volume: str(here.volume(volume)) for volume in VOLUMES},
+        "config": [str(path) for path in (spec.file, here.root / "state.json", here.conf) if path.exists()],
+    }
+
+
+def host_of(stack: Mapping[str, Any]) -> str:
+    """The name under which the repository files the stack's sets."""
+    return f"{stack['name']}-{stack['environment']}"
+
+
+def repository_place(repository: Repository) -> Job:
+    return {"id": repository.restic_id, "url": repository.url, "password_file": repository.password_file}
+
+
+def _tool(name: str) -> Path:
+    found = places.runtime().paths.tool(name)
+    if found is None:
+        raise OperationFailed(f"The program {name} is not installed.", remedy="`python3 manage.py up` installs it.")
+    return found

@@ -1,0 +1,7 @@
+"""Registers the kinds of operations of this app."""
+
+from __future__ import annotations
+
+from portal.vaults import backup, drill, restore
+
+__all__ = ["backup", "drill", "restore"]

@@ -1,0 +1,17 @@
+"""Celery tasks; each makes one call."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from portal.vaults import plans, services
+
+
+@shared_task(name="portal.vaults.plans_due")
+def plans_due() -> None:
+    plans.plans_due()
+
+
+@shared_task(name="portal.vaults.kept_expired")
+def kept_expired() -> None:
+    services.kept_expired()

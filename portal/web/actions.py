@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from portal.operations.errors import OperationError
 from portal.operations.services import operation_start
@@ -22,7 +23,7 @@ def start(
         operation = operation_start(kind=kind, target=target, params=params, user=user_of(request))
     except OperationError as refused:
         refuse(request, refused)
-        return redirect(back, **back_args)
+        return redirect(reverse(back, kwargs=back_args))
     return redirect("operation", operation_id=operation.pk)
 
 

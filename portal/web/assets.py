@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from wsgiref.headers import Headers
 
 from asgiref.sync import sync_to_async
@@ -67,7 +67,7 @@ class StaticFiles:
         await _send_body(response.file, send)
 
 
-async def _send_body(file: Any, send: Send) -> None:
+async def _send_body(file: BinaryIO | None, send: Send) -> None:
     if file is None:
         await send({"type": "http.response.body", "body": b""})
         return
@@ -80,7 +80,7 @@ async def _send_body(file: Any, send: Send) -> None:
         file.close()
 
 
-def _collect() -> Any:
+def _collect() -> WhiteNoise:
     files = WhiteNoise(None, allow_all_origins=False, max_age=60, add_headers_function=_add_headers)
     for finder in finders.get_finders():
         for storage in getattr(finder, "storages", {}).values():

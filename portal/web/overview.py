@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 
 from portal.operations.models import FINISHED, Operation, State
 from portal.operations.selectors import operation_list_active, operation_list_recent
 from portal.stacks.models import Stack
-from portal.stacks.selectors import ServiceRow, stack_get_default, stack_services
 from portal.vaults import selectors as vaults
 from portal.vaults.models import BackupSet, Drill, DrillState, Plan, Restore
-from portal.web.words import Look, look
+from portal.web.services import Services, services_of
 
 # Beat looks once a minute; a worker that is busy with something long may be late without anything being wrong.
 OVERDUE_AFTER = timedelta(minutes=15)
@@ -36,8 +34,7 @@ class Overview:
     """Everything the first page shows; `stack` is None before the first `up`."""
 
     stack: Stack | None
-    services: list[ServiceRow]
-    health: Look
+    services: Services
     last_good: BackupSet | None
     last_proven: BackupSet | None
     drill: Drill | None
@@ -48,22 +45,16 @@ class Overview:
     recent: list[Operation]
     warnings: list[Warning]
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many services are healthy, of how many."""
-        return sum(s.state == "healthy" for s in self.services), len(self.services)
-
 
 def overview_get() -> Overview:
     """Collect the first page from the selectors of every app."""
     stack = Stack.objects.order_by("created_at").first()
-    services = stack_services(stack_get_default()) if stack else []
+    services = services_of(stack) if stack else Services()
     plan, active = vaults.plan_default(), operation_list_active()
     drill = vaults.drill_last()
     return Overview(
         stack=stack,
         services=services,
-        health=health_of([str(s.state) for s in services]),
         last_good=vaults.set_last_good(),
         last_proven=vaults.set_last_proven(),
         drill=drill,
@@ -72,24 +63,22 @@ def overview_get() -> Overview:
         kept=vaults.restore_kept(),
         active=active,
         recent=operation_list_recent(limit=6),
-        warnings=[*_failed_backup(), *_failed_drill(drill), *_overdue(plan, active), *_repository()],
+        warnings=[
+            *_runtime(services),
+            *_failed_backup(),
+            *_failed_drill(drill),
+            *_overdue(plan, active),
+            *_repository(),
+        ],
     )
 
 
-def health_of(states: list[str]) -> Look:
-    """One word for a whole stack: the worst of its services decides, except that an all-stopped stack is stopped."""
-    if not states:
-        return look("unknown")
-    if set(states) == {"stopped"}:
-        return look("stopped")
-    for state in ("failed", "unhealthy", "stopped", "starting"):
-        if state in states:
-            return look("unhealthy" if state == "stopped" else state)
-    return look("healthy")
+def _runtime(services: Services) -> list[Warning]:
+    return [Warning("bad", services.fault.message, services.fault.remedy)] if services.fault else []
 
 
 def _failed_backup() -> list[Warning]:
-    last = Operation.objects.filter(Q(kind="backup"), state__in=FINISHED).exclude(state=State.CANCELLED).first()
+    last = Operation.objects.filter(kind="backup", state__in=FINISHED).exclude(state=State.CANCELLED).first()
     if last is None or last.state not in WENT_WRONG:
         return []
     title = "The last backup is incomplete" if last.state == State.PARTIAL else "The last backup failed"
@@ -102,7 +91,8 @@ def _failed_drill(drill: Drill | None) -> list[Warning]:
     if drill is None or drill.state == DrillState.PASSED:
         return []
     title = f"The last drill failed: set {drill.set_id} did not come back as it was"
-    return [Warning("bad", title, "Open the drill to see which check failed, back up again and drill that set.", drill.operation)]
+    remedy = "Open the drill to see which check failed, back up again and drill that set."
+    return [Warning("bad", title, remedy, drill.operation)]
 
 
 def _overdue(plan: Plan | None, active: list[Operation]) -> list[Warning]:
@@ -123,4 +113,4 @@ def _repository() -> list[Warning]:
 def _sentences(text: str) -> tuple[str, str]:
     """The first sentence says what is wrong, the rest what to do."""
     title, dot, remedy = text.partition(". ")
-    return title + (dot.strip()), remedy
+    return title + dot.strip(), remedy

@@ -38,9 +38,7 @@ def check(*, name: str, address: str) -> None:
     here, this = Q(data__address=address), Q(target=_key(name))
     limits = ((here & this, PER_NAME_AND_ADDRESS), (here, PER_ADDRESS), (this, PER_NAME))
     if any(recent.filter(which).count() >= most for which, most in limits):
-        raise ValidationError(
-            "Too many failed attempts to sign in. Wait 15 minutes and try again.", code="throttled"
-        )
+        raise ValidationError("Too many failed attempts to sign in. Wait 15 minutes and try again.", code="throttled")
 
 
 def failed(*, name: str, address: str) -> None:

@@ -39,6 +39,7 @@ LOOKS: dict[str, Look] = {
     "interrupted": Look("warn", "warn", "Interrupted"),
 }
 
+UNKNOWN_VALUE = "\u2013"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -55,7 +56,7 @@ def plain_name(name: str) -> str:
 def size(count: int | float | None) -> str:
     """Bytes in binary units with at most one decimal: `3.4 MiB`; a dash when unknown."""
     if count is None:
-        return "–"
+        return UNKNOWN_VALUE
     value = float(count)
     for unit in _BYTE_UNITS:
         if abs(value) < 1024 or unit == _BYTE_UNITS[-1]:
@@ -67,12 +68,12 @@ def size(count: int | float | None) -> str:
 def duration(seconds: float | None) -> str:
     """Seconds in words an operator reads at a glance: `52 ms`, `8 s`, `3 min 20 s`, `2 h 5 min`, `4 d`."""
     if seconds is None:
-        return "–"
+        return UNKNOWN_VALUE
     if seconds < 1:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return _two(int(seconds))
+    return _two(round(seconds))
 
 
 def _two(seconds: int) -> str:
@@ -126,3 +127,19 @@ def _unit(name: str, value: float) -> str:
     if name == "seconds" or name.endswith("_seconds"):
         return duration(value)
     return size(value) if "bytes" in name.split("_") else count(value)
+
+
+def remark(name: str, value: str | int | float) -> str:
+    """A value in running text: `400 files`, `47.7 MiB`, `freeze 52 ms`, `model smollm2`."""
+    text = measured(name, value)
+    if isinstance(value, str | bool) or name.endswith("_ms"):
+        return f"{titled(name).lower()} {text}"
+    return text if name in ("bytes", "seconds") else f"{text} {titled(name).lower()}"
+
+
+_FIRST = ("documents", "documents_ready", "chunks", "conversations", "users")
+
+
+def rank(name: str) -> tuple[int, str]:
+    """Where a count stands: what operators look for first, then by name."""
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import template
+from django.forms import BoundField
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from portal.operations.models import Operation, Step
 from portal.operations.registry import kind_title
 from portal.web import words
 from portal.web.icons import ICONS
@@ -90,10 +92,10 @@ def moment(at: datetime | str | float | None, style: str = "relative") -> SafeSt
 
     Args:
         at: a datetime, an ISO string or seconds since 1970.
-        style: relative ("3 minutes ago"), absolute, or clock (time of day with seconds).
+        style: relative ("3 minutes ago"), span ("for 3 minutes"), absolute, or clock (time of day with seconds).
     """
     if not at:
-        return mark_safe("–")
+        return conditional_escape(words.UNKNOWN_VALUE)
     utc = _utc(at)
     plain = f"{utc:%H:%M:%S}" if style == "clock" else f"{utc:%-d %b %Y, %H:%M} UTC"
     return format_html(
@@ -147,7 +149,7 @@ def unlocal(value: float) -> str:
 
 
 @register.filter
-def stage_title(operation: Any) -> str:
+def stage_title(operation: Operation) -> str:
     """What an operation is doing now, else its kind."""
     stage = operation.progress.get("stage")
     return words.plain_name(str(stage)).capitalize() if stage else kind_title(operation.kind)
@@ -164,7 +166,7 @@ def message_icon(level: str) -> str:
 
 
 @register.filter
-def step_look(step: Any, operation: Any) -> words.Look:
+def step_look(step: Step, operation: Operation) -> words.Look:
     """A step that was never finished in an operation that has ended was interrupted, not running."""
     return words.look("interrupted" if step.state == "started" and operation.is_finished else step.state)
 
@@ -172,18 +174,43 @@ def step_look(step: Any, operation: Any) -> words.Look:
 @register.filter
 def notes(data: object) -> str:
     """What a step left behind, in one line; nested data stays in the log."""
-    flat = ((k, v) for k, v in items(data) if isinstance(v, str | int | float) and v != "")
-    return " · ".join(f"{words.titled(k)} {words.measured(k, v)}" for k, v in flat)
+    flat = ((k, v) for k, v in items(data) if k != "state" and isinstance(v, str | int | float) and v != "")
+    return " · ".join(words.remark(k, v) for k, v in flat)
+
+
+@register.filter
+def ordered(counts: object) -> list[tuple[str, Any]]:
+    """Counts with what operators look for first; the database keeps no order."""
+    return sorted(items(counts), key=lambda pair: words.rank(pair[0]))
+
+
+@register.filter
+def codes(text: object) -> SafeString:
+    """Text whose `quoted` commands are shown as code."""
+    pieces = str(text).split("`")
+    if len(pieces) % 2 == 0:  # a quote that never ends is no quote
+        return conditional_escape(str(text))
+    marked = (format_html("<code>{}</code>" if i % 2 else "{}", piece) for i, piece in enumerate(pieces))
+    return mark_safe("".join(marked))  # noqa: S308 - every piece was escaped
 
 
 @register.filter
 def outcome(result: object) -> list[tuple[str, str]]:
     """Labelled values of an operation's result that fit on a line each."""
-    return [(words.titled(k), words.measured(k, v)) for k, v in items(result) if v not in (None, "", [], {})
-            and not isinstance(v, list)]
+    return [
+        (words.titled(k), words.measured(k, v))
+        for k, v in ordered(result)
+        if v not in (None, "", [], {}) and not isinstance(v, list)
+    ]
 
 
 @register.filter
 def set_id(result: dict[str, Any]) -> str:
     """The backup set that an operation's result names, if any."""
     return str(result.get("set_id") or result.get("set") or "")
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """A form field's own control in the portal's style."""
+    return field.as_widget(attrs={"class": "input"})

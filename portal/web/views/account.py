@@ -7,20 +7,15 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import views as auth
-from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, UsernameField
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse_lazy
 
 from portal.core.services import audit
 from portal.web import throttle
 from portal.web.pages import user_of
-
-
-def _style(form: forms.BaseForm) -> None:
-    for field in form.fields.values():
-        field.widget.attrs["class"] = "input"
 
 
 class SignInForm(AuthenticationForm):
@@ -32,11 +27,13 @@ class SignInForm(AuthenticationForm):
         "inactive": "This account was switched off. Ask an administrator.",
     }
 
-    def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(request, *args, **kwargs)
-        self.fields["username"].label = "E-mail address"
-        self.fields["username"].widget.attrs |= {"autocomplete": "username", "inputmode": "email"}
-        _style(self)
+    username = UsernameField(
+        label="E-mail address",
+        widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "username", "inputmode": "email"}),
+    )
+
+    def clean_username(self) -> str:
+        return str(self.cleaned_data["username"]).strip().lower()
 
     def clean(self) -> dict[str, Any]:
         name = self.cleaned_data.get("username") or ""
@@ -68,25 +65,16 @@ class SignIn(auth.LoginView):
 class SignOut(auth.LogoutView):
     """Ends the session; POST only."""
 
-    next_page = reverse_lazy("sign-in")
-
-
-class PasswordForm(PasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """The old password and, twice, the new one."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _style(self)
+    next_page = "sign-in"
 
 
 class Password(auth.PasswordChangeView):
     """Change one's own password; other sessions of the account end."""
 
     template_name = "web/account/password.html"
-    form_class = PasswordForm
     success_url = reverse_lazy("dashboard")
 
-    def form_valid(self, form: Any) -> HttpResponse:
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         response = super().form_valid(form)
         audit(action="password.changed", user=user_of(self.request))
         messages.success(self.request, "Your password was changed. Other sessions of this account have ended.")

@@ -20,7 +20,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def broken(request: HttpRequest) -> HttpResponse:
     """Rendered without request or database: either may be what broke."""
-    return render(None, "web/errors/500.html", status=500)  # type: ignore[arg-type]  # Django takes None here
+    return render(None, "web/errors/500.html", status=500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

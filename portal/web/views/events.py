@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connections
 from django.http import HttpRequest, HttpResponseBadRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from redis.asyncio.client import PubSub
 
 from portal.operations.events import CHANNEL
 
@@ -57,7 +58,7 @@ async def _stream(only: str | None) -> AsyncIterator[str]:
         log.warning("event stream ended: %s", error)
 
 
-async def _relay(subscription: Any, only: str | None) -> AsyncIterator[str]:
+async def _relay(subscription: PubSub, only: str | None) -> AsyncIterator[str]:
     end = time.monotonic() + LIFETIME_SECONDS
     while time.monotonic() < end:
         first = await subscription.get_message(ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS)
@@ -69,7 +70,7 @@ async def _relay(subscription: Any, only: str | None) -> AsyncIterator[str]:
                 yield _event("operation", change)
 
 
-async def _gather(subscription: Any, first: dict[str, Any]) -> dict[str, dict[str, Any]]:
+async def _gather(subscription: PubSub, first: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The last change of each operation within a moment of the first one."""
     changes: dict[str, dict[str, Any]] = {}
     message: dict[str, Any] | None = first

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -11,11 +9,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
+from portal.stacks.counts import stack_counts
+from portal.stacks.models import Stack
 from portal.vaults.models import BackupSet, Restore, SetState
 from portal.vaults.selectors import plan_default, set_get, set_last_good
+from portal.web import preview
 from portal.web.actions import start
 from portal.web.pages import operators_only, page
-from portal.web import preview
 
 PER_PAGE = 25
 
@@ -35,17 +35,14 @@ class RestoreForm(forms.Form):
     )
     name = forms.CharField(
         label="Type the name of the stack to confirm",
-        widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
     )
 
-    def __init__(self, *args: Any, stack: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.stack = stack
-
     def clean_name(self) -> str:
-        if self.cleaned_data["name"] != self.stack:
-            raise ValidationError(f"That is not the name of the stack. Type {self.stack} to restore into it.")
-        return self.stack
+        stack = str(self.initial["stack"])
+        if self.cleaned_data["name"] != stack:
+            raise ValidationError(f"That is not the name of the stack. Type {stack} to restore into it.")
+        return stack
 
 
 @require_safe
@@ -70,11 +67,16 @@ def set_one(request: HttpRequest, set_id: str) -> HttpResponse:
 def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
     """What a restore would change, then the restore itself."""
     found = _get(set_id)
-    form = RestoreForm(request.POST or None, stack=found.stack)
+    form = RestoreForm(request.POST or None, initial={"safety": "yes", "stack": found.stack})
     if request.method == "POST" and form.is_valid():
         params = {"set": found.pk, "safety": form.cleaned_data["safety"]}
         return start(request, "restore", f"stack:{found.stack}", params, back="set-restore", set_id=set_id)
-    context = {"set": found, "form": form, "rows": preview.rows(_counts_now(), found.counts), "usable": found.state == SetState.COMPLETE}
+    context = {
+        "set": found,
+        "form": form,
+        "rows": preview.rows(_counts_now(found.stack), found.counts),
+        "usable": found.state == SetState.COMPLETE,
+    }
     return page(request, "sets/restore", context, status=422 if form.errors else 200)
 
 
@@ -121,7 +123,6 @@ def _get(set_id: str) -> BackupSet:
         raise Http404("set") from None
 
 
-
-
-def _counts_now() -> dict[str, object]:
-    return {}
+def _counts_now(stack: str) -> dict[str, int]:
+    found = Stack.objects.filter(name=stack).first()
+    return (stack_counts(found) if found else None) or {}

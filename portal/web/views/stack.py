@@ -10,11 +10,12 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from portal.operations.selectors import operation_list_active
+from portal.runtime.errors import StackRuntimeError, UnknownServiceError
 from portal.stacks.models import Stack
-from portal.stacks.selectors import stack_get_default, stack_logs, stack_services
+from portal.stacks.selectors import stack_get_default, stack_logs
 from portal.web.actions import start
-from portal.web.overview import health_of
 from portal.web.pages import operators_only, page
+from portal.web.services import services_of
 
 DOWNLOAD_LINES = 20_000
 
@@ -29,26 +30,23 @@ class ActionForm(forms.Form):
 class LogForm(forms.Form):
     """How much of a log, and which lines of it."""
 
-    lines = forms.TypedChoiceField(
-        choices=[(n, f"{n:,}") for n in (100, 200, 500, 2000)], coerce=int, empty_value=200, required=False
+    lines = forms.TypedChoiceField(choices=[(n, f"{n:,}") for n in (100, 200, 500, 2000)], coerce=int, required=False)
+    q = forms.CharField(
+        required=False,
+        max_length=200,
+        strip=False,
+        label="Only lines with",
+        widget=forms.TextInput(attrs={"type": "search"}),
     )
-    q = forms.CharField(required=False, max_length=200, strip=False, label="Only lines with")
     follow = forms.BooleanField(required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["lines"].widget.attrs["class"] = "input"
-        self.fields["q"].widget.attrs |= {"class": "input", "type": "search"}
 
 
 @require_safe
 def stack(request: HttpRequest) -> HttpResponse:
     current = _stack()
-    services = stack_services(current)
     context = {
         "stack": current,
-        "services": services,
-        "health": health_of([str(s.state) for s in services]),
+        "services": services_of(current),
         "active": [o for o in operation_list_active() if o.target == current.target],
     }
     return page(request, "stack", context)
@@ -72,16 +70,16 @@ def service_log(request: HttpRequest, service: str) -> HttpResponse:
     form = LogForm(request.GET)
     wanted: dict[str, Any] = form.cleaned_data if form.is_valid() else {}
     needle = wanted.get("q", "")
-    services = stack_services(_stack())
-    lines = _lines(service, wanted.get("lines") or 200, services)
+    lines, fault = _lines(service, wanted.get("lines") or 200)
     context = {
-        "service": next(s for s in services if s.name == service),
-        "services": services,
+        "service": service,
+        "services": services_of(_stack()).rows,
         "form": form,
         "needle": needle,
         "follow": bool(wanted.get("follow")),
         "read": len(lines),
         "lines": [line for line in lines if needle.lower() in line.lower()],
+        "fault": fault,
     }
     return page(request, "stack/log", context)
 
@@ -89,20 +87,23 @@ def service_log(request: HttpRequest, service: str) -> HttpResponse:
 @require_safe
 @operators_only
 def service_log_download(request: HttpRequest, service: str) -> HttpResponse:
-    text = "\n".join(_lines(service, DOWNLOAD_LINES, stack_services(_stack())))
+    lines, _ = _lines(service, DOWNLOAD_LINES)
     disposition = {"Content-Disposition": f'attachment; filename="{service}.log"'}
-    return HttpResponse(text + "\n", content_type="text/plain; charset=utf-8", headers=disposition)
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; charset=utf-8", headers=disposition)
 
 
-def _lines(service: str, count: int, services: list[Any]) -> list[str]:
-    """The tail of a service's log.
+def _lines(service: str, count: int) -> tuple[list[str], StackRuntimeError | None]:
+    """The tail of a service's log, or why it cannot be read.
 
     Raises:
         Http404: the stack has no such service.
     """
-    if service not in {s.name for s in services}:
-        raise Http404(service)
-    return list(stack_logs(_stack(), service, count))
+    try:
+        return stack_logs(_stack(), service, lines=count), None
+    except UnknownServiceError:
+        raise Http404(service) from None
+    except StackRuntimeError as fault:
+        return [], fault
 
 
 def _stack() -> Stack:

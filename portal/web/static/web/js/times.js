@@ -13,7 +13,13 @@ function words(date) {
   return seconds > 5 ? "in under a minute" : "just now";
 }
 
-const styles = { relative: words, absolute: (date) => short.format(date), clock: (date) => clock.format(date) };
+function span(date) {
+  const seconds = Math.max(0, (Date.now() - date.getTime()) / 1000);
+  const [unit, size] = units.find(([, length]) => seconds >= length) || ["second", 1];
+  return new Intl.NumberFormat(undefined, { style: "unit", unit, unitDisplay: "long" }).format(Math.trunc(seconds / size));
+}
+
+const styles = { span, relative: words, absolute: (date) => short.format(date), clock: (date) => clock.format(date) };
 
 function show(time) {
   const date = new Date(time.dateTime);

@@ -1,0 +1,46 @@
+"""The stack's services as pages show them: also when the runtime does not answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from portal.runtime.errors import StackRuntimeError
+from portal.stacks.models import Stack
+from portal.stacks.selectors import ServiceRow, stack_services
+from portal.web.words import Look, look
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Rows of the services, or why there are none: what is wrong, and the remedy."""
+
+    rows: list[ServiceRow] = field(default_factory=list)
+    fault: StackRuntimeError | None = None
+
+    @property
+    def health(self) -> Look:
+        return health_of([row.state for row in self.rows])
+
+    @property
+    def healthy(self) -> int:
+        return sum(row.state == "healthy" for row in self.rows)
+
+
+def services_of(stack: Stack) -> Services:
+    """Ask the runtime now."""
+    try:
+        return Services(stack_services(stack))
+    except StackRuntimeError as fault:
+        return Services(fault=fault)
+
+
+def health_of(states: list[str]) -> Look:
+    """One word for a whole stack: the worst of its services decides, except that an all-stopped stack is stopped."""
+    if not states:
+        return look("unknown")
+    if set(states) == {"stopped"}:
+        return look("stopped")
+    for state in ("failed", "unhealthy", "stopped", "starting"):
+        if state in states:
+            return look("unhealthy" if state == "stopped" else state)
+    return look("healthy")

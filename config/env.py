@@ -17,7 +17,7 @@ PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "secret", "password"
 
 def var_dir() -> Path:
     """The folder of all state: RAGKEEP_VAR, or `var` beside manage.py."""
-    return Path(os.environ.get("RAGKEEP_VAR") or CHECKOUT / "var").absolute()
+    return Path(os.environ.get("RAGKEEP_VAR") or CHECKOUT / "var").resolve()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from django.conf import settings
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.spec import StackSpec, load_stack
+from portal.runtime.state import read_state
 from portal.runtime.translate import Location
 
 RUNTIME_SETTINGS = ("LOCAL_PORT_", "RAGKEEP_VAR")
@@ -26,12 +27,14 @@ def runtime() -> EmbeddedRuntime:
 
 
 def stack_spec(name: str) -> StackSpec:
-    """The stack called `name`, as its file describes it.
+    """The stack called `name`, as its file describes it and on the address it was started on.
 
     Raises:
         StackFileError: the file is not valid.
     """
-    return load_stack(runtime().paths.stack_file, project=name)
+    paths = runtime().paths
+    spec, before = load_stack(paths.stack_file, project=name), read_state(paths.root(name))
+    return spec.derive(listen=before.listen) if before else spec
 
 
 def location(spec: StackSpec) -> Location:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import servers
+from tests.support.product import Product, running
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,10 @@ def django_db_modify_db_settings(postgres_server: servers.Postgres) -> None:
         USER=postgres_server.user,
         PASSWORD=postgres_server.password,
     )
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Product]:
+    """The whole product, started once for every test that needs it; each test leaves it healthy."""
+    with running() as started:
+        yield started

@@ -72,10 +72,15 @@ class EmbeddedRuntime:
             for name, file in files.items()
             if not file.exists()
         ]
-        if taken := self._taken(view, set(view.services)):
+        if taken := self.taken_ports(spec):
             fault = PortTakenError(taken)
             problems.append(Problem("services", fault.message, fault.remedy))
         return tuple(problems)
+
+    def taken_ports(self, spec: StackSpec) -> dict[int, str]:
+        """Ports of services that do not run yet and that somebody else listens on: port -> a few words about who."""
+        view = self._view(spec)
+        return self._taken(view, set(view.services))
 
     def plan(self, spec: StackSpec) -> Plan:
         view = self._view(spec)

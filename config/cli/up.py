@@ -1,0 +1,133 @@
+"""`manage.py up`: start everything; on first use also set it up, back it up and prove the backup."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from config.cli import first_use
+from config.cli.first_use import Proof
+from config.cli.installation import (
+    ADMIN_EMAIL,
+    Installation,
+    admin_password,
+    ensure_secrets,
+    open_installation,
+)
+from config.cli.output import Output, UserError, json_option, speaking
+from config.cli.uplock import only_one
+from portal.runtime import leftovers
+from portal.runtime.errors import PortTakenError
+from portal.runtime.protocol import Action, ServiceStatus, State
+from portal.runtime.spec import StackSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `up` found and did."""
+
+    installation: Installation
+    new_password: str | None
+    healthy: bool
+    proof: Proof
+    actions: dict[str, str]
+    seconds: float
+
+
+@click.command("up")
+@click.option("--port", type=click.IntRange(1, 65535), help="Base port; the portal is on the next one. [8080]")
+@click.option("--listen", metavar="ADDRESS", help="Address of the chat and the portal. [127.0.0.1]")
+@json_option
+def command(port: int | None, listen: str | None, as_json: bool) -> None:
+    """Start the portal and the stack, and wait until every service is healthy.
+
+    The first time it also creates the administrator, fetches the models, takes a backup and proves it by a drill. What
+    runs already stays as it is.
+    """
+    began = time.monotonic()
+    with speaking(as_json=as_json) as output:
+        installation = open_installation(port=port, listen=listen)
+        with only_one(installation.paths.run, "up"):
+            started = _up(installation, output, began)
+        output.result(_fields(started), _text(started))
+        if not started.healthy:
+            raise UserError("not every service is healthy", "see manage.py status")
+
+
+def _up(installation: Installation, output: Output, began: float) -> Started:
+    _check_ports(installation)
+    created = ensure_secrets(installation)
+    actions = _start(installation, installation.control, output)
+    # The service is not ready before its models are there.
+    _start(installation, installation.stack, output, only=["ollama"])
+    first_use.ensure_models(installation, output)
+    actions |= _start(installation, installation.stack, output)
+    output.step("setting up the portal")
+    first_use.open_portal(installation)
+    first_use.ensure_portal(installation)
+    proof = first_use.ensure_proof(installation, output)
+    output.step("looking at every service")
+    return Started(
+        installation=installation,
+        new_password=admin_password(installation).reveal() if created else None,
+        healthy=all(s.state is State.HEALTHY for group in installation.statuses().values() for s in group),
+        proof=proof,
+        actions=actions,
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _start(
+    installation: Installation, group: StackSpec, output: Output, *, only: list[str] | None = None
+) -> dict[str, str]:
+    output.step(f"starting {group.project}")
+    plan = installation.runtime.apply(group, services=only, report=lambda status: _tell(output, status))
+    return {
+        f"{group.project}/{change.service}": str(change.action)
+        for change in plan.changes
+        if change.action is not Action.KEEP
+    }
+
+
+def _check_ports(installation: Installation) -> None:
+    runtime = installation.runtime
+    if runtime.supervisor.pid() is None:
+        # Processes of a supervisor that was killed are ours to stop, not a stranger's to complain about.
+        leftovers.stop(leftovers.find(installation.paths, supervisor=None))
+    taken = {port: holder for group in installation.groups for port, holder in runtime.taken_ports(group).items()}
+    if taken:
+        raise PortTakenError(taken)
+
+
+def _tell(output: Output, status: ServiceStatus) -> None:
+    if status.state is not State.STARTING or status.detail:
+        output.step(f"{status.service}: {status.state}")
+
+
+def _fields(started: Started) -> dict[str, Any]:
+    admin: dict[str, Any] = {"email": ADMIN_EMAIL}
+    if started.new_password:
+        admin["password"] = started.new_password
+    return {
+        "portal_url": started.installation.portal_url,
+        "chat_url": started.installation.chat_url,
+        "api_url": started.installation.api_url,
+        "admin": admin,
+        "healthy": started.healthy,
+        "set_id": started.proof.set_id,
+        "drill": started.proof.drill,
+        "changed": started.actions,
+        "seconds": started.seconds,
+    }
+
+
+def _text(started: Started) -> str:
+    where = started.installation
+    lines = [f"Portal: {where.portal_url}", f"Chat:   {where.chat_url}", f"Admin:  {ADMIN_EMAIL}"]
+    if started.new_password:
+        lines.append(f"Password (shown once): {started.new_password}")
+    lines.append(f"Last backup set {started.proof.set_id}, its drill: {started.proof.drill}.")
+    return "\n".join(lines)

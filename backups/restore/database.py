@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from backups.errors import SourceMissing
 from backups.restore.errors import SwapConflict
 from backups.secret import Secret
 
@@ -60,19 +61,26 @@ class Server:
         """An autocommit connection.
 
         Raises:
-            psycopg.OperationalError: the server does not let us in.
+            SourceMissing: the server does not let us in.
         """
-        with psycopg.connect(
-            host=self.host,
-            port=self.port,
-            user=self.user,
-            password=self.password.reveal(),
-            dbname=database,
-            autocommit=True,
-            connect_timeout=10,
-            application_name="ragkeep-restore",
-        ) as connection:
+        with self._open(database) as connection:
             yield connection
+
+    def _open(self, database: str) -> psycopg.Connection:
+        try:
+            return psycopg.connect(
+                host=self.host,
+                port=self.port,
+                user=self.user,
+                password=self.password.reveal(),
+                dbname=database,
+                autocommit=True,
+                connect_timeout=10,
+                application_name="ragkeep-restore",
+            )
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise SourceMissing(f"the database {database} of the stack does not answer: {reason}") from None
 
     def oids(self) -> dict[str, int]:
         """Database name -> oid, templates left out."""

@@ -64,7 +64,7 @@ def table_rows(pg_bin: Path, dump: Path, table: str) -> Iterator[dict[str, str]]
     """The rows of one table of a dump, NULL as an empty text; no server is needed."""
     columns: Sequence[str] | None = None
     for line in _run(table_argv(pg_bin, dump, table)):
-        if line.startswith("COPY "):
+        if columns is None and line.startswith("COPY "):
             columns = [name.strip().strip('"') for name in line.partition("(")[2].rpartition(")")[0].split(",")]
         elif line == "\\.":
             columns = None

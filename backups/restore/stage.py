@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backups import chroma
+from backups.errors import RepositoryFull, SpaceShort
 from backups.journal import Context
 from backups.manifest import DUMP, GLOBALS, STAGED, Manifest
 from backups.repository import Repository
@@ -90,9 +91,12 @@ class Stager:
         for folder, inner in origins(self.manifest, name):
             part = staging / inner
             part.mkdir(parents=True, exist_ok=True)
-            self.repository.restore(
-                self.found.snapshot.id, folder=folder, target=part, progress=self._progress(f"restore_{name}")
-            )
+            try:
+                self.repository.restore(
+                    self.found.snapshot.id, folder=folder, target=part, progress=self._progress(f"restore_{name}")
+                )
+            except RepositoryFull:
+                raise SpaceShort(f"the disk of {staging} ran full") from None
         sync_folder(staging.parent)
 
     def _verified(self, name: str, root: Path) -> int:

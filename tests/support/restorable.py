@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,14 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
-from backups import chroma
-from backups.canary import choose
+from backups import backup, chroma
 from backups.job import Job, RepositoryPlace
-from backups.manifest import Collection, FileEntry, Manifest, SourceFigures
-from backups.process import run
+from backups.journal import Context, Fence, Journal
+from backups.manifest import Manifest
 from backups.repository import Repository
+from backups.restore import sets
 from backups.restore.database import Server
 from backups.secret import Secret, write_secret
-from backups.sources import models
-from backups.sources.documents import file_sha256
 from tests.support import servers
 
 COLLECTION = "kb_tiny_8_1"
@@ -177,73 +175,33 @@ def add_vectors(store: chroma.Store, vectors: dict[str, list[float]]) -> None:
     client.post(f"{chroma.COLLECTIONS}/{made.json()['id']}/upsert", json=body).raise_for_status()
 
 
-def pack_set(stack: SmallStack, *, state: str = "complete", versions: dict[str, Any] | None = None) -> str:
-    """A set made with plain restic and set.json while nothing runs; returns its id."""
-    set_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    staging = stack.root / f"pack-{set_id}"
-    staged = staging / "set"
-    (staged / "postgres").mkdir(parents=True)
-    shutil.copytree(stack.live("models") / "manifests", staged / "models" / "manifests")
-    shutil.copytree(stack.root / "config", staged / "config")
-    _dump(stack, staged / "postgres" / "database.dump")
-    (staged / "postgres" / "globals.sql").write_text("CREATE ROLE rag;\n")
-    with chroma.serving(stack.live("vectors")) as store:
-        ids, vectors = next(store.vectors(store.collections()[COLLECTION]))
-    shutil.copytree(stack.live("vectors"), staged / "vectors")
-    manifest = _manifest(stack, staged, set_id, state, versions or {}, dict(zip(ids, vectors, strict=True)))
-    manifest.write(staged / "set.json")
-    files = [path for root in ("documents", "models/blobs") for path in _files(_inside(stack, root))]
+def back_up(stack: SmallStack) -> str:
+    """A set made by the product's own backup job; returns its id."""
+    job = stack.job("backup")
+    job.work.mkdir(parents=True, exist_ok=True)
+    result = backup.run(job, Context(Journal(io.StringIO()), Fence(job.fence, job.attempt)))
+    assert result["state"] == "complete", result
+    return str(result["set"])
+
+
+def alter_set(
+    stack: SmallStack, set_id: str, tags: tuple[str, ...] = (), change: Callable[[Manifest], Manifest] = lambda m: m
+) -> str:
+    """A copy of a set with another set.json, as an older or newer program, or a damaged disk, could leave it."""
+    staging, new_id = stack.root / "altered", f"20200101T000000Z-{secrets.token_hex(3)}"
+    found = sets.find_set(stack.repository, set_id)
+    stack.repository.restore(found.snapshot.id, folder="/", target=staging)
+    altered = replace(change(found.manifest), set_id=new_id)
+    altered.write(staging / "set" / "set.json")
     stack.repository.backup(
-        cwd=staging, paths=["set"], files=files, tags=["ragkeep", f"set:{set_id}", "stack:rag"], host="rag-test"
+        cwd=staging,
+        paths=["set", str(stack.live("documents"))],
+        files=sorted((stack.live("models") / "blobs").iterdir()),
+        tags=["ragkeep", f"set:{new_id}", "stack:rag", *tags],
+        host="rag-test",
     )
     shutil.rmtree(staging)
-    return set_id
-
-
-def _inside(stack: SmallStack, folder: str) -> Path:
-    volume, _, rest = folder.partition("/")
-    return stack.live(volume) / rest
-
-
-def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if path.is_file())
-
-
-def _dump(stack: SmallStack, target: Path) -> None:
-    server = stack.server
-    run(
-        [
-            servers.PG_BIN / "pg_dump", "-Fc", "-Z0", "-h", server.host, "-p", str(server.port), "-U", server.user,
-            "-d", stack.database, "-f", target,
-        ],
-        env={"PGPASSWORD": server.password.reveal()},
-    )  # fmt: skip
-
-
-def _manifest(
-    stack: SmallStack, staged: Path, set_id: str, state: str, versions: dict[str, Any], vectors: dict[str, Any]
-) -> Manifest:
-    def entry(source: str, path: Path, root: Path) -> FileEntry:
-        return FileEntry(source, path.relative_to(root).as_posix(), path.stat().st_size, file_sha256(path))
-
-    parts = ("vectors", "postgres", "config", "models")
-    files = [entry(part, path, staged) for part in parts for path in _files(staged / part)]
-    files += [entry("documents", path, stack.live("documents")) for path in _files(stack.live("documents"))]
-    files += [entry("models", path, stack.live("models")) for path in _files(stack.live("models") / "blobs")]
-    with stack.server.connect(stack.database) as connection:
-        counts = {str(n): int(v) for n, v in connection.execute("SELECT name, value FROM backup_counts")}
-        ready = sorted(str(row[0]) for row in connection.execute("SELECT chunk_id FROM backup_chunks"))
-    asked = choose(COLLECTION, ready, np.asarray([vectors[chunk] for chunk in ready], dtype=np.float32))
-    return Manifest(
-        set_id=set_id, operation=stack.operation, state=state, stack="rag", environment="test", host="rag-test",
-        taken_at=datetime.now(UTC), freeze_ms=1.0,
-        versions={"postgres_major": 18, "chroma": chroma.version(), **versions}, counts=counts,
-        collections=(Collection(COLLECTION, DIMENSION, "tiny", "sha256:0", "", len(vectors), len(ready)),),
-        models=tuple(models.read_models(models.take_manifests(stack.live("models")))),
-        sources={name: SourceFigures(1, 1) for name in ("documents", *parts)},
-        roots={name: str(stack.live(name)) for name in ("documents", "models")},
-        files=tuple(files), canary=tuple(asked),
-    )  # fmt: skip
+    return new_id
 
 
 @contextmanager

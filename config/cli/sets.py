@@ -21,7 +21,7 @@ def command(as_json: bool) -> None:
         for warning in warnings:
             output.line(f"warning: {warning}")
         rows = [
-            f"{s['set_id']}  {s['state']:<9} {megabytes(s['bytes_total']):>9}  {s['counts'].get('documents', '-')!s:>7} documents"
+            f"{s['set_id']}  {s['state']:<9} {megabytes(s['bytes_total']):>9}"
             f"  {'proven ' + s['proven_at'][:16] if s['proven_at'] else 'not proven yet'}"
             for s in sets
         ]

@@ -126,12 +126,10 @@ class Stager:
 
     def _progress(self, stage: str) -> Callable[[Mapping[str, Any]], None]:
         def tell(message: Mapping[str, Any]) -> None:
-            if message.get("message_type") == "status":
-                counts = {
-                    "files": int(message.get("files_restored", 0)),
-                    "bytes": int(message.get("bytes_restored", 0)),
-                }
-                self.context.journal.progress(stage, float(message.get("percent_done", 0)), counts)
+            if message.get("message_type") in ("status", "summary"):
+                fraction = float(message.get("percent_done", 1 if message["message_type"] == "summary" else 0))
+                counts = {name: int(message.get(f"{name}_restored", 0)) for name in ("files", "bytes")}
+                self.context.journal.progress(stage, fraction, counts)
 
         return tell
 

@@ -84,6 +84,7 @@ def serving(folder: Path) -> Iterator[Store]:
         Running(argv, env={**os.environ, "ANONYMIZED_TELEMETRY": "False"}, cwd=folder) as server,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client,
     ):
+        server.discard_output()
         _wait(server, client)
         yield Store(client)
 

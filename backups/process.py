@@ -168,6 +168,18 @@ class Running:
         for line in self._popen.stdout:
             yield line.rstrip("\n")
 
+    def discard_output(self) -> None:
+        """Read standard output and throw it away: a server that logs there would block on a full pipe."""
+        assert self._popen.stdout is not None
+        stream = self._popen.stdout
+
+        def discard() -> None:
+            with contextlib.suppress(ValueError):
+                for _ in stream:
+                    pass
+
+        threading.Thread(target=discard, daemon=True).start()
+
     def poll(self) -> int | None:
         return self._popen.poll()
 

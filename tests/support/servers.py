@@ -124,7 +124,8 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         str(PG_BIN / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", "",
         "-c", "fsync=off", "-c", "max_connections=200",
     ]  # fmt: skip
-    with process.Running(unprivileged(argv)):
+    with process.Running(unprivileged(argv)) as running:
+        running.discard_output()
         wait_until(server.answers, what="Postgres")
         yield server
 
@@ -156,7 +157,8 @@ def valkey(folder: Path) -> Iterator[Valkey]:
     server = Valkey("127.0.0.1", free_port(), secrets.token_urlsafe(16))
     conf = folder / "valkey.conf"
     conf.write_text(f'bind 127.0.0.1\nport {server.port}\nrequirepass {server.password}\nsave ""\ndir {folder}\n')
-    with process.Running([str(VALKEY), str(conf)]):
+    with process.Running([str(VALKEY), str(conf)]) as running:
+        running.discard_output()
         wait_until(server.answers, what="Valkey")
         yield server
 
@@ -181,6 +183,7 @@ def chroma(data: Path) -> Iterator[Chroma]:
     server = Chroma("127.0.0.1", free_port(), data)
     env = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
     argv = [str(BIN / "chroma"), "run", "--path", str(data), "--host", server.host, "--port", str(server.port)]
-    with process.Running(argv, env=env):
+    with process.Running(argv, env=env) as running:
+        running.discard_output()
         wait_until(lambda: http_ok(f"{server.url}/api/v2/heartbeat"), what="Chroma")
         yield server

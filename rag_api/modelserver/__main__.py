@@ -24,7 +24,7 @@ def main() -> None:
 
     app = create_app(chosen.store, max_queue=chosen.max_queue)
     # The pipes to the models need asyncio's own loop: uvloop makes watched descriptors non-blocking.
-    uvicorn.run(app, host=chosen.host, port=chosen.port, loop="asyncio", access_log=False, timeout_graceful_shutdown=5)
+    uvicorn.run(app, host=chosen.host, port=chosen.port, loop="asyncio", access_log=False, timeout_graceful_shutdown=3)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag_api.modelserver import describe, packaged
 from rag_api.modelserver.answers import joined, ndjson, while_connected
@@ -54,6 +55,7 @@ def create_app(store_dir: Path, *, max_queue: int = DEFAULT_QUEUE) -> FastAPI:
         pool.close()
 
     app = FastAPI(title="Ragkeep model server", version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(_JsonBodies)
     app.include_router(_about(store, pool))
     app.include_router(_library(store, pool))
     app.include_router(_inference(Generator(store, pool), Embedder(store, pool)))
@@ -61,6 +63,19 @@ def create_app(store_dir: Path, *, max_queue: int = DEFAULT_QUEUE) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     return app
+
+
+class _JsonBodies:
+    """Bodies are JSON whatever their content type says: Ollama's own examples are curl without a header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            kept = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            scope = {**scope, "headers": [*kept, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
 
 
 def _about(store: Store, pool: ModelPool) -> APIRouter:

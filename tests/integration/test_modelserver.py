@@ -67,6 +67,26 @@ def similarity(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
+def children(pid: int) -> list[int]:
+    """Processes whose parent is `pid`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_says_what_it_is(server: Server) -> None:
     assert "running" in httpx.get(server.url).text
     assert httpx.get(f"{server.url}/api/version").json()["version"].count(".") == 2
@@ -293,6 +313,22 @@ def test_copy_shares_blobs_and_delete_spares_them(server: Server) -> None:
     assert refused.value.status_code == 404
 
 
+def test_bodies_need_no_content_type(server: Server) -> None:
+    answer = httpx.post(f"{server.url}/api/show", content=json.dumps({"name": CHAT}))
+
+    assert answer.status_code == 200
+    assert answer.json()["details"]["format"] == "gguf"
+
+
+def test_stopping_the_server_does_not_wait_for_a_long_answer(server: Server) -> None:
+    with serving(server.store) as other:
+        next(other.client.chat(CHAT, QUESTION, format=ENDLESS, stream=True))
+        runners = children(other.running.pid)
+        assert runners
+        assert other.running.stop(grace=15) != -signal.SIGKILL
+    assert not any(map(alive, runners))
+
+
 def test_wrong_requests_get_a_sentence(server: Server) -> None:
     def refusal(path: str, body: object) -> tuple[int, str]:
         answer = httpx.post(f"{server.url}{path}", json=body, timeout=60)
@@ -311,26 +347,6 @@ def test_wrong_requests_get_a_sentence(server: Server) -> None:
     status, sentence = refusal("/api/chat", {"model": CHAT, "messages": [message], "format": {"type": "nonsense"}})
     assert (status, sentence.split(":")[0]) == (400, "format")
     assert refusal("/api/push", {"model": CHAT}) == (404, "POST /api/push: not found")
-
-
-def children(pid: int) -> list[int]:
-    """Processes whose parent is `pid`."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_restored_store_serves_reports_damage_and_is_healed_by_a_pull(server: Server, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
 
+from rag_api.modelserver.answers import ndjson
 from rag_api.modelserver.blobs import CHUNK
-from rag_api.modelserver.errors import ModelNotFoundError, StoreDamagedError
+from rag_api.modelserver.errors import ModelNotFoundError, ServerBusyError, StoreDamagedError
 from rag_api.modelserver.names import ModelName
 from rag_api.modelserver.packaged import Packaged, Part
 from rag_api.modelserver.pull import Status, pull
@@ -104,6 +108,35 @@ def test_interrupted_pull_leaves_a_partial_file_only_and_goes_on_from_there(stor
     assert completed[-1] == len(BIG)
     assert not [name for name in blob_names(store) if name.endswith("-partial")]
     assert store.blobs.verify(f"sha256:{sha256(BIG)}").read_bytes() == BIG
+
+
+def test_client_that_leaves_a_pull_lets_the_store_go(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_api.modelserver.store._PATIENCE_SECONDS", 1.0)
+
+    async def leave_early() -> None:
+        answer = await ndjson(iterate_in_threadpool(pull(store, NAME, tiny)))
+        assert isinstance(answer, StreamingResponse)
+        read = asyncio.Event()
+
+        async def client() -> None:
+            async for _ in answer.body_iterator:
+                read.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(client())
+        await read.wait()
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(leave_early())
+
+    assert list(pull(store, NAME, tiny))[-1] == {"status": "success"}
+
+
+def test_pull_waits_for_the_one_that_runs(store: Store, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_api.modelserver.store._PATIENCE_SECONDS", 0.05)
+    with store.exclusive(), pytest.raises(ServerBusyError, match="still running"):
+        list(pull(store, NAME, tiny))
 
 
 def test_resumed_copy_with_a_wrong_start_is_discarded(store: Store, tiny: Tiny) -> None:

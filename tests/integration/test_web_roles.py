@@ -1,0 +1,128 @@
+"""Every page and every action, asked for by every role: nothing is reachable by accident."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, reverse
+from pytest_django import Settings
+
+from portal.web.urls import urlpatterns
+from tests.support import portal_web, servers
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Status for somebody who may look, and for an operator; `to` is where an operator is sent."""
+
+    method: str
+    reader: int
+    operator: int
+    data: tuple[tuple[str, str], ...] = ()
+    to: str = ""
+
+
+PAGE = Expected("get", 200, 200)
+OPERATORS_PAGE = Expected("get", 403, 200)
+ACTION = Expected("post", 403, 302, to="/operations/")
+
+EXPECTED: dict[str, Expected] = {
+    "dashboard": PAGE,
+    "sign-out": Expected("post", 302, 302, to="/sign-in/"),
+    "password": PAGE,
+    "stack": PAGE,
+    "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
+    "service-log": OPERATORS_PAGE,
+    "service-log-download": OPERATORS_PAGE,
+    "sets": PAGE,
+    "backup-now": ACTION,
+    "drill-now": ACTION,
+    "set": PAGE,
+    "set-restore": OPERATORS_PAGE,
+    "restore-undo": ACTION,
+    "restore-keep": ACTION,
+    "operations": PAGE,
+    "operation": PAGE,
+    "operation-cancel": Expected("post", 403, 302, to="/operations/"),
+    "operation-log": PAGE,
+    "help": PAGE,
+}
+# The stream is asked for by every role in test_web_events.py, from a real server.
+ELSEWHERE = {"sign-in", "events"}
+
+
+@pytest.fixture
+def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> Iterator[dict[str, Client]]:
+    settings.VAR_DIR = tmp_path
+    settings.VALKEY_URL = valkey_server.url
+    clients = portal_web.clients()
+    made = portal_web.rows(tmp_path)
+    world_args.update(
+        {
+            "service": "api",
+            "set_id": made.good.pk,
+            "restore_id": made.kept.pk,
+            "operation_id": made.done.pk,
+        }
+    )
+    yield clients
+    world_args.clear()
+
+
+world_args: dict[str, str | int | uuid.UUID] = {}
+
+
+def address(name: str) -> str:
+    pattern = next(p for p in urlpatterns if p.name == name)
+    names = pattern.pattern.converters
+    return reverse(name, kwargs={key: world_args[key] for key in names})
+
+
+def ask(client: Client, name: str) -> tuple[int, str]:
+    expected = EXPECTED[name]
+    answer = getattr(client, expected.method)(address(name), dict(expected.data))
+    return answer.status_code, answer.headers.get("Location", "")
+
+
+def test_the_table_has_every_address() -> None:
+    names = {p.name for p in urlpatterns if isinstance(p, URLPattern)}
+    assert names == set(EXPECTED) | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_nobody_gets_in_without_signing_in(world: dict[str, Client], name: str) -> None:
+    status, location = ask(world["anonymous"], name)
+    assert (status, location.split("?")[0]) == (302, "/sign-in/")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_reader_sees_but_does_not_operate(world: dict[str, Client], name: str) -> None:
+    assert ask(world["reader"], name)[0] == EXPECTED[name].reader
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_operator_may_do_everything(world: dict[str, Client], name: str) -> None:
+    status, location = ask(world["operator"], name)
+    assert status == EXPECTED[name].operator
+    assert location.startswith(EXPECTED[name].to)
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXPECTED.items() if e.method == "post"])
+def test_what_acts_cannot_be_asked_for_by_a_link(world: dict[str, Client], name: str) -> None:
+    assert world["operator"].get(address(name)).status_code == 405
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXPECTED.items() if e.method == "post"])
+def test_what_acts_needs_the_token_of_its_form(world: dict[str, Client], name: str) -> None:
+    guarded = Client(enforce_csrf_checks=True)
+    assert guarded.login(username=portal_web.OPERATOR, password=portal_web.PASSWORD)
+    answer = guarded.post(address(name), dict(EXPECTED[name].data))
+    assert answer.status_code == 403
+    assert b"Nothing was done" in answer.content

@@ -1,0 +1,141 @@
+"""The portal's pages for tests: rows to show, accounts of every role, and the real server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from backups import process
+from portal.operations.models import LogLine, Operation, State, Step, StepState
+from portal.stacks.models import Stack
+from portal.vaults.models import BackupSet, Drill, DrillState, Plan, Repository, Restore, RestoreState, SetState
+from tests.support import servers
+
+PASSWORD = "correct horse battery staple"
+OPERATOR = "operator@example.org"
+READER = "reader@example.org"
+ROLES = ("anonymous", "reader", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a portal in use has in its database."""
+
+    stack: Stack
+    plan: Plan
+    good: BackupSet
+    partial: BackupSet
+    done: Operation
+    failed: Operation
+    kept: Restore
+
+
+def clients() -> dict[str, Client]:
+    """A client for each role: nobody, somebody who may look, somebody who may operate."""
+    operator = User.objects.create_user(OPERATOR, OPERATOR, PASSWORD, is_staff=True)
+    reader = User.objects.create_user(READER, READER, PASSWORD)
+    made = {role: Client() for role in ROLES}
+    made["operator"].force_login(operator)
+    made["reader"].force_login(reader)
+    return made
+
+
+def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: Any) -> Operation:
+    """An operation of the stack `rag`, a minute old, with a step and a log line."""
+    now = timezone.now()
+    row = Operation.objects.create(
+        kind=kind,
+        target="stack:rag",
+        state=state,
+        join_key=str(uuid.uuid4()),
+        attempt=1,
+        seq=1,
+        started_at=now - timedelta(seconds=60),
+        finished_at=None if state in (State.QUEUED, State.RUNNING) else now,
+        **fields,
+    )
+    step_state = StepState.STARTED if row.is_active else StepState.DONE
+    Step.objects.create(
+        operation=row, ordinal=1, name="freeze", title="Hold writes", attempt=1, state=step_state, data={"freeze_ms": 52}
+    )
+    LogLine.objects.create(operation=row, seq=1, level="info", text="restic: 610 files <b>")
+    return row
+
+
+def backup_set(repository: Repository, taken_at: datetime, state: SetState = SetState.COMPLETE) -> BackupSet:
+    """A set with an operation of its own."""
+    made = BackupSet.objects.create(
+        id=f"{taken_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        stack="rag",
+        repository=repository,
+        operation=operation(),
+        state=state,
+        taken_at=taken_at,
+        freeze_ms=52.4,
+        seconds=41.2,
+        bytes_total=173_000_000,
+        bytes_added=3_400_000,
+        counts={"documents": 1398, "chunks": 9874, "users": 4},
+        sources={name: {"bytes": 10_000_000, "files": 12} for name in ("documents", "vectors", "models", "postgres")},
+        snapshot_id="9f3c2a77be1d",
+    )
+    return made
+
+
+def rows(folder: Path) -> Rows:
+    """Fill the database as a portal in use would have it; `folder` is the repository's."""
+    now = timezone.now()
+    repository = Repository.objects.create(name="default", url=str(folder), password_file=str(folder / "password"))
+    stack = Stack.objects.create(name="rag")
+    good = backup_set(repository, now - timedelta(hours=2))
+    partial = backup_set(repository, now - timedelta(hours=26), SetState.PARTIAL)
+    drill = operation("drill", result={"set_id": good.pk, "seconds": 93.6})
+    Drill.objects.create(set=good, operation=drill, state=DrillState.PASSED, seconds=93.6)
+    BackupSet.objects.filter(pk=good.pk).update(proven_at=now - timedelta(hours=1))
+    plan = Plan.objects.create(name="nightly", stack="rag", repository=repository, next_run_at=now + timedelta(hours=9))
+    error = {"code": "locked", "message": "The repository is locked.", "remedy": "Run `python3 manage.py doctor`."}
+    failed = operation(state=State.FAILED, error=error)
+    kept = Restore.objects.create(
+        set=good,
+        operation=operation("restore"),
+        state=RestoreState.KEPT,
+        downtime_ms=8340,
+        kept_until=now + timedelta(hours=23),
+    )
+    done = good.operation
+    assert done is not None
+    return Rows(stack, plan, good, partial, done, failed, kept)
+
+
+@contextmanager
+def portal_server(valkey: servers.Valkey, var: Path) -> Iterator[str]:
+    """The portal under uvicorn on the database of this test; yields its address."""
+    database = connection.settings_dict
+    port = servers.free_port()
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.support.portal_web_settings",
+        "RAGKEEP_VAR": str(var),
+        "TEST_PG_PORT": str(database["PORT"]),
+        "TEST_PG_NAME": str(database["NAME"]),
+        "TEST_PG_USER": str(database["USER"]),
+        "TEST_PG_PASSWORD": str(database["PASSWORD"]),
+        "TEST_VALKEY_URL": valkey.url,
+    }
+    argv = [sys.executable, "-m", "uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", str(port)]
+    argv += ["--log-level", "warning", "--timeout-graceful-shutdown", "1"]
+    with process.Running(argv, env=env, cwd=servers.REPO):
+        servers.wait_until(lambda: servers.http_ok(f"http://127.0.0.1:{port}/sign-in/"), what="the portal")
+        yield f"http://127.0.0.1:{port}"

@@ -20,6 +20,7 @@ from backups import process
 from portal.runtime import leftovers, procfs
 from portal.runtime.errors import SupervisorGoneError
 from portal.runtime.paths import RuntimePaths
+from portal.runtime.translate import INHERITED
 
 # Faults of supervisord that mean "it is that way already".
 ALREADY = frozenset({60, 70, 90})  # ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED
@@ -201,9 +202,8 @@ class Supervisor:
 
 
 def clean_environment() -> dict[str, str]:
-    """What a service may inherit: enough to find programs and the clock's zone, nothing of the caller's own."""
-    kept = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
+    """The part of our environment that a service inherits."""
+    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **found}
 
 

@@ -18,6 +18,8 @@ from portal.runtime.probe import Probe
 from portal.runtime.spec import ServiceSpec, StackSpec
 
 LOOPBACK = "127.0.0.1"
+# What a service may inherit: enough to find programs and the clock's zone, nothing of the caller's own.
+INHERITED = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\})")
 ADDRESS = re.compile(r"(?<![\w.-])(?P<host>[a-z][a-z0-9-]*):(?P<port>\d{2,5})(?!\d)")
 ANYWHERE = re.compile(r"(?<![\d.])0\.0\.0\.0(?::(?P<port>\d+))?(?![\d.])")
@@ -85,8 +87,12 @@ class LocalService:
 
     @property
     def digest(self) -> str:
-        """Changes when, and only when, the running process would have to be replaced."""
-        text = json.dumps([self.argv, self.init, dict(self.env), self.cwd], sort_keys=True)
+        """Changes when, and only when, the running process would have to be replaced.
+
+        What it merely inherits says nothing about the description: whoever asks may have another PATH or zone.
+        """
+        own = {name: value for name, value in self.env.items() if name not in INHERITED}
+        text = json.dumps([self.argv, self.init, own, self.cwd], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_json(self, run: str) -> dict[str, object]:

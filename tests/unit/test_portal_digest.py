@@ -15,7 +15,7 @@ SERVICE = LocalService(
     cwd="/srv",
     folders=(),
     stop_signal="SIGTERM",
-    probe=Probe(host="127.0.0.1", port=1),
+    probe=Probe(host="127.0.0.1", port=1, http="", command=(), seconds=1),
 )
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -52,7 +51,7 @@ def clients() -> dict[str, Client]:
     return made
 
 
-def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: Any) -> Operation:
+def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: object) -> Operation:
     """An operation of the stack `rag`, a minute old, with a step and a log line."""
     now = timezone.now()
     row = Operation.objects.create(
@@ -68,7 +67,13 @@ def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: An
     )
     step_state = StepState.STARTED if row.is_active else StepState.DONE
     Step.objects.create(
-        operation=row, ordinal=1, name="freeze", title="Hold writes", attempt=1, state=step_state, data={"freeze_ms": 52}
+        operation=row,
+        ordinal=1,
+        name="freeze",
+        title="Hold writes",
+        attempt=1,
+        state=step_state,
+        data={"freeze_ms": 52},
     )
     LogLine.objects.create(operation=row, seq=1, level="info", text="restic: 610 files <b>")
     return row

@@ -51,6 +51,8 @@ async def _stream(only: str | None) -> AsyncIterator[str]:
     try:
         async with redis.Redis.from_url(settings.VALKEY_URL) as client, client.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)
+            # Only Valkey's confirmation means that nothing is missed from here on.
+            await subscription.get_message(timeout=HEARTBEAT_SECONDS)
             yield _event("ready", {})
             async for text in _relay(subscription, only):
                 yield text

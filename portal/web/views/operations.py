@@ -35,7 +35,9 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
         "children": operation_children(found),
         "log": operation_log(found, limit=LOG_LINES),
     }
-    return page(request, "operations/one", context)
+    # 286 makes htmx swap once more and then stop polling.
+    over = found.is_finished and request.headers.get("HX-Request") == "true"
+    return page(request, "operations/one", context, status=286 if over else 200)
 
 
 @require_POST

@@ -1,0 +1,110 @@
+"""The stack's page, starting and stopping, logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from portal.core import places
+from portal.core.models import AuditEntry
+from portal.operations.models import Operation
+from tests.support import portal_web, servers
+from tests.support.portal_web import Rows
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+
+
+@pytest.fixture(autouse=True)
+def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
+    settings.VAR_DIR = tmp_path
+    settings.VALKEY_URL = valkey_server.url
+    return portal_web.rows(tmp_path)
+
+
+@pytest.fixture
+def seen() -> dict[str, Client]:
+    return portal_web.clients()
+
+
+def write_log(service: str, *lines: str) -> None:
+    logs = places.runtime().paths.root("rag") / "logs"
+    logs.mkdir(parents=True)
+    (logs / f"{service}.log").write_text("".join(f"{line}\n" for line in lines))
+
+
+def text_of(client: Client, address: str) -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_every_service_of_the_stack_file_is_listed_with_its_state_in_words(seen: dict[str, Client]) -> None:
+    text = text_of(seen["reader"], "/stack/")
+    for service in ("nginx", "api", "ingest", "frontend", "vectordb", "ollama", "redis", "postgres"):
+        assert f'mono">{service}</span>' in text
+    assert text.count("Stopped</span>") >= 8
+    assert 'name="action"' not in text
+
+
+def test_an_operator_starts_one_service(seen: dict[str, Client]) -> None:
+    assert 'name="service" value="api"' in text_of(seen["operator"], "/stack/")
+    answer = seen["operator"].post("/stack/act/", {"action": "start", "service": "api"})
+    made = Operation.objects.get(kind="stack.start")
+    assert (made.target, made.params) == ("stack:rag", {"service": "api"})
+    assert made.created_by is not None
+    assert answer.headers["Location"] == f"/operations/{made.pk}/"
+    assert AuditEntry.objects.filter(action="stack.start.requested", actor_name=portal_web.OPERATOR).exists()
+
+
+def test_the_same_click_twice_is_one_operation(seen: dict[str, Client]) -> None:
+    first = seen["operator"].post("/stack/act/", {"action": "restart"})
+    assert seen["operator"].post("/stack/act/", {"action": "restart"}).headers["Location"] == first.headers["Location"]
+    assert Operation.objects.filter(kind="stack.restart").count() == 1
+
+
+def test_a_refusal_comes_back_with_the_reason(seen: dict[str, Client]) -> None:
+    seen["operator"].post("/stack/act/", {"action": "stop"})
+    answer = seen["operator"].post("/stack/act/", {"action": "restart"}, follow=True)
+    assert answer.redirect_chain == [("/stack/", 302)]
+    assert 'role="alert"' in answer.content.decode()
+    assert not Operation.objects.filter(kind="stack.restart").exists()
+
+
+@pytest.mark.parametrize("fields", [{"action": "rm -rf"}, {}, {"action": "stop", "service": "no/such"}])
+def test_nonsense_starts_nothing(seen: dict[str, Client], fields: dict[str, str]) -> None:
+    before = Operation.objects.count()
+    assert seen["operator"].post("/stack/act/", fields).headers["Location"] == "/stack/"
+    assert Operation.objects.count() == before
+
+
+def test_a_service_that_does_not_exist_is_refused_by_name(seen: dict[str, Client]) -> None:
+    answer = seen["operator"].post("/stack/act/", {"action": "stop", "service": "mainframe"}, follow=True)
+    assert "mainframe" in answer.content.decode()
+    assert seen["operator"].get("/stack/logs/mainframe/").status_code == 404
+
+
+def test_a_log_is_shown_escaped_and_searched_without_regard_to_case(seen: dict[str, Client]) -> None:
+    write_log("api", "GET /ready 200", "WARNING <b>slow</b> Search", "GET /ready 200")
+    assert "&lt;b&gt;slow&lt;/b&gt;" in text_of(seen["operator"], "/stack/logs/api/")
+    found = text_of(seen["operator"], "/stack/logs/api/?q=search&lines=100")
+    assert "<mark>Search</mark>" in found
+    assert "/ready" not in found
+    assert "1 of the last 3 lines" in found
+
+
+def test_following_polls_with_the_same_search(seen: dict[str, Client]) -> None:
+    write_log("api", "one")
+    text = text_of(seen["operator"], "/stack/logs/api/?q=one&follow=on")
+    assert 'hx-get="/stack/logs/api/?q=one&amp;follow=on" hx-trigger="every 2s"' in text
+    assert "hx-trigger" not in text_of(seen["operator"], "/stack/logs/api/?q=one")
+
+
+def test_a_log_is_downloaded_as_text(seen: dict[str, Client]) -> None:
+    write_log("api", "one", "two")
+    answer = seen["operator"].get("/stack/logs/api/download/")
+    assert answer.content == b"one\ntwo\n"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="api.log"'
+    assert answer.headers["Content-Type"].startswith("text/plain")

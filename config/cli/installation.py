@@ -10,9 +10,10 @@ from pathlib import Path
 
 from backups.secret import Secret, write_secret
 from config.cli.output import UserError
+from portal.runtime import leftovers
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.paths import CONTROL, RuntimePaths
-from portal.runtime.protocol import ServiceStatus, State
+from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec, load_stack
 from portal.runtime.state import read_state
 
@@ -65,9 +66,9 @@ class Installation:
 
     @property
     def is_running(self) -> bool:
-        """True while any service runs."""
-        found = [status for group in self.statuses().values() for status in group]
-        return any(status.state not in (State.STOPPED, State.FAILED) for status in found)
+        """True while any process of it lives, supervised or left over."""
+        pid = self.runtime.supervisor.pid()
+        return pid is not None or bool(leftovers.find(self.paths, supervisor=None))
 
 
 def open_installation(*, port: int | None = None, listen: str | None = None) -> Installation:

@@ -61,10 +61,11 @@ def holders(ports: Collection[int]) -> dict[int, tuple[int | None, str]]:
     """Who listens on these ports: port -> (pid or None, a few words); ports nobody listens on are left out."""
     taken = [listener for listener in listeners() if listener.port in ports]
     owners = holder_pids([listener.inode for listener in taken]) if taken else {}
-    return {listener.port: _describe(listener, owners.get(listener.inode)) for listener in taken}
+    return {listener.port: describe(listener, owners.get(listener.inode)) for listener in taken}
 
 
-def _describe(listener: Listener, pid: int | None) -> tuple[int | None, str]:
+def describe(listener: Listener, pid: int | None) -> tuple[int | None, str]:
+    """The pid (None when it cannot be known) and a few words about who listens."""
     if pid is not None:
         return pid, f"{procfs.name(pid)} (pid {pid})"
     try:

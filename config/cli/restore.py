@@ -58,7 +58,10 @@ def _close(output: Output, kind: str, *, yes: bool) -> None:
         _ask(output, kept.set.stack)
     operation = run_operation(output, kind, {"restore": str(kept.operation_id)})
     done = "undone" if kind == "restore.undo" else "confirmed"
-    output.result({**operation.result, "operation": str(operation.pk)}, f"the restore of {kept.set_id} is {done}")
+    made = operation.result
+    if made.get("warning"):
+        output.line(f"warning: {made['warning']}")
+    output.result({**made, "operation": str(operation.pk)}, f"the restore of {kept.set_id} is {done}")
 
 
 def _show_preview(output: Output, found: Any) -> None:  # noqa: ANN401 - a BackupSet, whose module needs Django
@@ -72,14 +75,8 @@ def _show_preview(output: Output, found: Any) -> None:  # noqa: ANN401 - a Backu
         raise user_error(refused) from None
     output.done()
     output.line(f"set {found.pk}, taken {found.taken_at:%Y-%m-%d %H:%M} UTC")
-    for name, change in preview.items():
-        output.line(f"  {name}: {_change(change)}")
-
-
-def _change(change: Any) -> str:  # noqa: ANN401 - decoded JSON
-    if not isinstance(change, dict):
-        return str(change)
-    return ", ".join(f"{key} {len(value) if isinstance(value, list) else value}" for key, value in change.items())
+    for line in preview.get("summary", []):
+        output.line(f"  {line}")
 
 
 def _ask(output: Output, stack: str) -> None:

@@ -15,4 +15,6 @@ def runtime_faults() -> Iterator[None]:
     try:
         yield
     except StackRuntimeError as fault:
-        raise OperationFailed(fault.message, code=fault.code, remedy=fault.remedy) from None
+        # What follows the first line is the end of a service's log, which has a page of its own.
+        sentence = fault.message.partition("\n")[0]
+        raise OperationFailed(sentence, code=fault.code, remedy=fault.remedy) from None

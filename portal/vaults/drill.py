@@ -172,11 +172,11 @@ class DrillFailed(OperationError):  # noqa: N818 - says what happened
     code = "drill_failed"
 
     def __init__(self, row: Drill) -> None:
-        wrong = ", ".join(
-            name for name, part in row.report.items() if isinstance(part, dict) and not part.get("passed", True)
-        )
+        wrong = [check["name"] for check in row.report.get("checks", []) if not check["ok"]]
+        if not row.report.get("canary", {}).get("passed", True):
+            wrong.append("the answers to its questions")
         super().__init__(
-            f"The set {row.set_id} came back, but differs in: {wrong}.",
+            f"The set {row.set_id} came back, but differs in: {', '.join(wrong)}.",
             remedy="Read the drill's report; take a new backup and drill that one.",
             data=drill_summary(row),
         )

@@ -45,6 +45,15 @@ class Halt:
                 places.runtime().apply(self._spec, services=services, report=self._report)
             data["services"] = services
 
+    def start_anyway(self) -> str:
+        """Start what `stop` stopped where what comes back may have been broken before; returns what went wrong."""
+        try:
+            self.start()
+        except OperationFailed as failed:
+            self._ctx.log(f"{failed.message} It may have been so before.", level="warning")
+            return failed.message
+        return ""
+
     def flush(self) -> None:
         """Forget sessions and caches: they belong to the data that was replaced."""
         here = places.location(self._spec)

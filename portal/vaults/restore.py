@@ -105,7 +105,7 @@ class Restoration:
                 run_agent(ctx, self._job("unswap"), undoing=True)
                 ctx.mark_undone("swap.swap")
         finally:
-            self._halt.start()
+            self._halt.start_anyway()
         if ctx.began("stage.find_set"):
             run_agent(ctx, self._job("discard"), undoing=True)
         if self._halt.began:
@@ -239,15 +239,17 @@ def restore_undo(ctx: Context) -> Outcome:
     spec = places.stack_spec(ctx.operation.stack_name)
     halt, stack = Halt(ctx, spec), stack_place(spec)
     job = agent_job(ctx, "unswap", stack=stack, operation=str(row.operation_id))
+    unhealthy = ""
     try:
         halt.stop()
         run_agent(ctx, job, undoing=True)
         halt.flush()
     finally:
         if not ctx.monitor.fenced.is_set():
-            halt.start()
+            unhealthy = halt.start_anyway()
+    downtime = halt.downtime_ms()
     run_agent(ctx, {**job, "kind": "discard"}, undoing=True)
-    return _close(row, RestoreState.UNDONE, downtime_ms=halt.downtime_ms())
+    return _close(row, RestoreState.UNDONE, downtime_ms=downtime, warning=unhealthy)
 
 
 @operation_kind("restore.confirm", title="Confirmation of the restore", claims=_undo_claims)
@@ -259,11 +261,12 @@ def restore_confirm(ctx: Context) -> Outcome:
     return _close(row, RestoreState.CONFIRMED)
 
 
-def _close(row: Restore, state: RestoreState, *, downtime_ms: float | None = None) -> Outcome:
+def _close(row: Restore, state: RestoreState, *, downtime_ms: float | None = None, warning: str = "") -> Outcome:
     with transaction.atomic():
         row.state, row.kept_until = state, None
         row.save(update_fields=["state", "kept_until"])
-    return Outcome({**restore_summary(row), "downtime_ms": downtime_ms})
+    result = {**restore_summary(row), "downtime_ms": downtime_ms, "warning": warning}
+    return Outcome(result, State.PARTIAL if warning else State.SUCCEEDED)
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

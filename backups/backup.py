@@ -63,6 +63,9 @@ class Backup:
         with self._context.step("preflight") as told:
             facts = preflight.check(self._job, self._repository)
             told.update(repository=facts.repository_id, staging_bytes=facts.staging_bytes)
+        if earlier := self._stored_by_an_earlier_attempt():
+            manifest, outcome, unstored = earlier
+            return self._result(manifest, outcome, unstored, facts.repository_id)
         with ExitStack() as held:
             manifest = self._staged(held, facts)
             outcome, unstored = self._commit(manifest)
@@ -72,6 +75,20 @@ class Backup:
         """Remove what was staged: it is in the repository, or worth nothing."""
         for folder in (self._staging, self._scratch):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _stored_by_an_earlier_attempt(self) -> tuple[Manifest, BackupOutcome, list[str]] | None:
+        """The set, when an attempt that was killed afterwards had stored it already; it is compared again."""
+        if self._job.attempt == 1 or self._job.set_id is None:
+            return None
+        found = self._repository.snapshots(tags=["ragkeep", f"set:{self.set_id}"], host=self._stack.host)
+        if not found:
+            return None
+        with self._context.step("commit", resumed=True):
+            snapshot = found[-1]
+            manifest = Manifest.from_json(self._repository.dump(snapshot.id, SET_JSON))
+            outcome = BackupOutcome(snapshot.id, snapshot.bytes_total, snapshot.bytes_added, snapshot.files)
+            unstored = sorted(self._not_stored(manifest, snapshot.id))
+            return manifest, self._marked(manifest, outcome, unstored), unstored
 
     def _staged(self, held: ExitStack, facts: preflight.Facts) -> Manifest:
         """Prepare, freeze, dump and verify; the removal gate stays with `held`."""
@@ -190,8 +207,7 @@ class Backup:
         with self._context.step("commit") as told:
             outcome = self._store(manifest)
             unstored = sorted({*outcome.unread, *self._not_stored(manifest, outcome.snapshot_id)})
-            if unstored and manifest.state == "complete":
-                outcome = replace(outcome, snapshot_id=self._mark_partial(outcome.snapshot_id))
+            outcome = self._marked(manifest, outcome, unstored)
             told.update(snapshot_id=outcome.snapshot_id, bytes_added=outcome.bytes_added)
         return outcome, unstored
 
@@ -233,8 +249,11 @@ class Backup:
             if stored.get(path) != entry.bytes:
                 yield path
 
-    def _mark_partial(self, snapshot_id: str) -> str:
-        return self._repository.tag(snapshot_id, PARTIAL_TAG)
+    def _marked(self, manifest: Manifest, outcome: BackupOutcome, unstored: list[str]) -> BackupOutcome:
+        """Tag the snapshot as partial when its set.json says complete and yet files are not in it."""
+        if not unstored or manifest.state == "partial":
+            return outcome
+        return replace(outcome, snapshot_id=self._repository.tag(outcome.snapshot_id, PARTIAL_TAG))
 
     def _result(
         self, manifest: Manifest, outcome: BackupOutcome, unstored: list[str], repository_id: str

@@ -36,7 +36,7 @@ def stats(job: Job, context: Context) -> dict[str, Any]:
 
 
 def snapshots(job: Job, context: Context) -> dict[str, Any]:
-    """The sets of the repository, oldest first. Result: `id`, `snapshots` of id, set, time, host, tags, partial."""
+    """The sets of the repository, oldest first. Result: `id`, `snapshots` (see `_shown`)."""
     repository = _repository(job)
     with context.step("snapshots"):
         known = repository.open()
@@ -52,6 +52,8 @@ def _shown(snapshot: Snapshot) -> dict[str, Any]:
         "host": snapshot.host,
         "tags": list(snapshot.tags),
         "partial": snapshot.partial,
+        "bytes_total": snapshot.bytes_total,
+        "bytes_added": snapshot.bytes_added,
     }
 
 

@@ -134,13 +134,16 @@ def tag_argv(tool: Path, snapshot: str, *, add: str) -> Argv:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot as `snapshots` lists it; `time` is aware."""
+    """A snapshot as `snapshots` lists it; `time` is aware, the bytes are what was read and what had to be stored."""
 
     id: str
     time: datetime
     host: str
     tags: tuple[str, ...]
     paths: tuple[str, ...]
+    files: int = 0
+    bytes_total: int = 0
+    bytes_added: int = 0
 
     @property
     def set_id(self) -> str | None:
@@ -153,12 +156,16 @@ class Snapshot:
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Snapshot:
+        summary = value.get("summary") or {}
         return cls(
             id=str(value["id"]),
             time=datetime.fromisoformat(str(value["time"])),
             host=str(value.get("hostname", "")),
             tags=tuple(value.get("tags") or ()),
             paths=tuple(value.get("paths") or ()),
+            files=int(summary.get("total_files_processed", 0)),
+            bytes_total=int(summary.get("total_bytes_processed", 0)),
+            bytes_added=int(summary.get("data_added_packed", 0)),
         )
 
 

@@ -15,6 +15,7 @@ from backups.restore import postgres
 from backups.restore.database import Server
 
 NAMED = 50
+SHOWN = 5
 # Rows of documents come out of the dump itself; beyond this it would take too long for a preview.
 DUMP_LIMIT = 512 * 1024 * 1024
 _GONE = ("deleting", "gone")
@@ -38,10 +39,10 @@ class Side:
 
 
 def compare(live: Side, backup: Side) -> dict[str, Any]:
-    """The preview: `counts` (name -> {live, set, change}), documents and models gained and lost.
+    """The preview: `counts` (name -> {live, set, change}), `documents` and `models` gained and lost.
 
-    Of documents at most NAMED names are given, `gained_count` and `lost_count` tell all; they are None when one side
-    is not known.
+    `summary` says the same in lines for people. At most NAMED names of documents are given, `gained_count` and
+    `lost_count` tell all; they are None when one side is not known.
     """
     names = sorted({*live.counts, *backup.counts})
     counts = {
@@ -52,10 +53,13 @@ def compare(live: Side, backup: Side) -> dict[str, Any]:
         }
         for name in names
     }
+    documents = _documents(live.documents, backup.documents)
+    models = {"gained": sorted(backup.models - live.models), "lost": sorted(live.models - backup.models)}
     return {
         "counts": counts,
-        "documents": _documents(live.documents, backup.documents),
-        "models": {"gained": sorted(backup.models - live.models), "lost": sorted(live.models - backup.models)},
+        "documents": documents,
+        "models": models,
+        "summary": [*_count_lines(counts), *_name_lines("documents", documents), *_name_lines("models", models)],
     }
 
 
@@ -116,3 +120,18 @@ def _documents(live: Counter[Document] | None, backup: Counter[Document] | None)
         "gained": sorted(name for name, _ in gained)[:NAMED],
         "lost": sorted(name for name, _ in lost)[:NAMED],
     }
+
+
+def _count_lines(counts: Mapping[str, Mapping[str, int | None]]) -> Iterator[str]:
+    for name, count in counts.items():
+        now, then = ("unknown" if count[side] is None else f"{count[side]:,}" for side in ("live", "set"))
+        change = f"{count['change']:+,}" if count["change"] else "no change"
+        yield f"{name.replace('_', ' ')}: {now} now, {then} in the set ({change})"
+
+
+def _name_lines(what: str, changes: Mapping[str, Any]) -> Iterator[str]:
+    for side in ("gained", "lost"):
+        names = changes[side]
+        more = (changes.get(f"{side}_count") or len(names)) - len(names[:SHOWN])
+        if names:
+            yield f"{what} {side}: {', '.join(names[:SHOWN])}" + (f" and {more:,} more" if more else "")

@@ -96,8 +96,10 @@ def count_vectors(folder: Path) -> dict[str, int]:
     file = folder / DATABASE
     if not file.exists():
         return {}
+    # Immutable: a plain read of a WAL database would leave -wal and -shm files beside it.
+    how = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as connection:
             answer = connection.execute("PRAGMA quick_check").fetchone()[0]
             if answer != "ok":
                 raise SetDamaged(f"{DATABASE} is damaged: {answer}")

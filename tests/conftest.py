@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import servers
+from tests.support import models, servers
 from tests.support.product import Product, running
 
 
@@ -26,6 +26,12 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.
 def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Chroma]:
     with servers.chroma(tmp_path_factory.mktemp("chroma")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def model_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with models.model_server(tmp_path_factory.mktemp("models") / "live") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

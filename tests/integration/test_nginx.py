@@ -1,0 +1,247 @@
+"""nginx with our template before real upstreams: origins, cookies, streams, limits, maintenance."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+
+from backups import process
+from portal.runtime.launchers.nginx import write
+from portal.runtime.paths import CHECKOUT
+from tests.support.servers import NGINX, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+LIMIT = 4096
+
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    """Says who it is and what it was sent; /stream sends one line, waits for leave, and sends the next."""
+
+    protocol_version = "HTTP/1.1"
+    go_on: ClassVar[threading.Event] = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/stream"):
+            self._stream()
+            return
+        length = int(self.headers.get("Content-Length", 0))
+        body = {
+            "port": self.server.server_port,  # type: ignore[attr-defined]
+            "path": self.path,
+            "headers": {key.lower(): value for key, value in self.headers.items()},
+            "received": len(self.rfile.read(length)),
+        }
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b"data: first\n\n")
+        self.wfile.flush()
+        self.go_on.wait(10)
+        self.wfile.write(b"data: second\n\n")
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def upstream() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Edge:
+    chat: str
+    portal: str
+    api_port: int
+    frontend_port: int
+    portal_port: int
+    log: Path
+    conf: Path
+
+
+@contextmanager
+def edge(folder: Path, ports: tuple[int, int, int]) -> Iterator[Edge]:
+    """nginx before the API, the chat and the portal on these ports."""
+    chat, portal = free_port(), free_port()
+    values = {
+        "RAGKEEP_RUN": str(folder),
+        "RAGKEEP_PAGES": str(CHECKOUT / "config" / "nginx"),
+        "RAGKEEP_CHAT_LISTEN": f"127.0.0.1:{chat}",
+        "RAGKEEP_PORTAL_LISTEN": f"127.0.0.1:{portal}",
+        "RAGKEEP_API": f"127.0.0.1:{ports[0]}",
+        "RAGKEEP_FRONTEND": f"127.0.0.1:{ports[1]}",
+        "RAGKEEP_PORTAL": f"127.0.0.1:{ports[2]}",
+        "RAGKEEP_PORTAL_ORIGIN": f"http://$host:{portal}",
+        "RAGKEEP_MAX_UPLOAD": str(LIMIT),
+    }
+    conf = write(CHECKOUT / "config" / "nginx", folder, values)
+    log = folder / "out.log"
+    argv = ["sh", "-c", f'exec "{NGINX}" -c "{conf}" -p "{folder}" -e stderr >"{log}"']
+    with process.Running(argv) as running:
+        wait_until(lambda: _listens(chat), what=f"nginx {running.stderr}")
+        yield Edge(f"http://127.0.0.1:{chat}", f"http://127.0.0.1:{portal}", *ports, log, conf)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with upstream() as api, upstream() as chat, upstream() as portal:
+        ports = (api.server_port, chat.server_port, portal.server_port)
+        with edge(tmp_path_factory.mktemp("nginx"), ports) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with edge(tmp_path_factory.mktemp("nginx-dead"), (free_port(), free_port(), free_port())) as found:
+        yield found
+
+
+def test_nginx_accepts_its_configuration(site: Edge) -> None:
+    process.run([str(NGINX), "-t", "-q", "-c", str(site.conf), "-p", str(site.conf.parent), "-e", "stderr"])
+
+
+def test_each_address_reaches_its_service(site: Edge) -> None:
+    assert httpx.get(f"{site.chat}/").json()["port"] == site.frontend_port
+    answer = httpx.get(f"{site.chat}/api/documents?limit=1").json()
+    assert (answer["port"], answer["path"]) == (site.api_port, "/api/documents?limit=1")
+    assert httpx.get(f"{site.portal}/sets/").json()["port"] == site.portal_port
+
+
+def test_upstreams_learn_host_and_client(site: Edge) -> None:
+    for origin, path in ((site.portal, "/"), (site.chat, "/"), (site.chat, "/api/me")):
+        headers = httpx.get(f"{origin}{path}", headers={"X-Forwarded-For": "6.6.6.6"}).json()["headers"]
+        assert headers["host"] == origin.removeprefix("http://")
+        assert headers["x-forwarded-for"] == "127.0.0.1"
+        assert headers["x-forwarded-proto"] == "http"
+        assert headers.get("connection", "") != "close"
+
+
+def test_the_portal_on_the_chats_origin_only_redirects(site: Edge) -> None:
+    for path in ("/portal", "/portal/", "/portal/sets/?x=1"):
+        answer = httpx.get(f"{site.chat}{path}")
+        assert answer.status_code == 302
+        assert answer.headers["location"] == f"{site.portal}/"
+
+
+def test_internal_routes_stay_inside(site: Edge) -> None:
+    for path in ("/internal/counts", "/internal/nearest", "/api/../internal/counts", "//internal/counts"):
+        answer = httpx.get(f"{site.chat}{path}")
+        assert answer.status_code == 404, path
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ("ragkeep_portal=s", ""),
+        ("ragkeep_portal=s; ragkeep_portal_csrf=c", ""),
+        ("ragkeep_portal_csrf=c; ragkeep_portal=s", ""),
+        ("a=1; ragkeep_portal=s; b=2; ragkeep_portal_csrf=c; d=3", "a=1; b=2; d=3"),
+        ("ragkeep_portal_csrf=c; a=1", "a=1"),
+        ("my_ragkeep_portal=1; ragkeep_portals=2", "my_ragkeep_portal=1; ragkeep_portals=2"),
+        ("ragkeep_portal=s; ragkeep_portal=t", ""),
+        ("_streamlit_xsrf=x", "_streamlit_xsrf=x"),
+    ],
+)
+def test_the_portals_cookies_never_reach_the_chat(site: Edge, sent: str, arrives: str) -> None:
+    for path in ("/", "/api/me"):
+        headers = httpx.get(f"{site.chat}{path}", headers={"Cookie": sent}).json()["headers"]
+        assert headers.get("cookie", "").rstrip("; ") == arrives, path
+    kept = httpx.get(f"{site.portal}/", headers={"Cookie": sent}).json()["headers"]
+    assert kept["cookie"] == sent
+
+
+@pytest.mark.parametrize("origin", ["chat", "portal"])
+def test_streams_arrive_piece_by_piece(site: Edge, origin: str) -> None:
+    Upstream.go_on.clear()
+    url = f"{site.chat}/api/stream" if origin == "chat" else f"{site.portal}/stream"
+    with httpx.stream("GET", url, timeout=5) as answer:
+        lines = answer.iter_lines()
+        # The upstream sends no more before it is told to: a buffering proxy would time out here.
+        assert next(lines) == "data: first"
+        Upstream.go_on.set()
+        assert [line for line in lines if line] == ["data: second"]
+
+
+def test_the_chat_can_open_a_websocket(site: Edge) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    sent = httpx.get(f"{site.chat}/_stcore/chat", headers=headers).json()["headers"]
+    assert (sent["connection"], sent["upgrade"]) == ("upgrade", "websocket")
+
+
+def test_uploads_have_a_limit_and_are_refused_early(site: Edge) -> None:
+    assert httpx.post(f"{site.chat}/api/documents", content=b"x" * LIMIT).json()["received"] == LIMIT
+    assert httpx.post(f"{site.chat}/api/documents", content=b"x" * (LIMIT + 1)).status_code == 413
+
+
+def test_security_headers_on_the_chats_origin(site: Edge) -> None:
+    headers = httpx.get(f"{site.chat}/").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["server"] == "nginx"
+
+
+def test_the_log_is_json_without_queries_and_cookies(site: Edge) -> None:
+    httpx.get(f"{site.chat}/api/logged?token=geheim", headers={"Cookie": "a=geheim"})
+    wait_until(lambda: "/api/logged" in site.log.read_text(), what="the access log", seconds=5)
+    entries = [json.loads(line) for line in site.log.read_text().splitlines()]
+    (found,) = [entry for entry in entries if entry["path"] == "/api/logged"]
+    assert (found["origin"], found["method"], found["status"]) == ("chat", "GET", 200)
+    assert "geheim" not in site.log.read_text()
+
+
+def test_a_service_that_is_down_shows_the_maintenance_page(dead: Edge) -> None:
+    began = time.monotonic()
+    for url in (f"{dead.chat}/", f"{dead.portal}/sets/"):
+        answer = httpx.get(url)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "10"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "Back in a moment" in answer.text
+    assert time.monotonic() - began < 5
+
+
+def test_an_api_that_is_down_answers_programs_in_their_format(dead: Edge) -> None:
+    answer = httpx.post(f"{dead.chat}/api/ask", json={})
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "unavailable"
+    assert answer.headers["retry-after"] == "10"
+
+
+def test_health_needs_no_upstream(dead: Edge) -> None:
+    assert httpx.get(f"{dead.chat}/nginx-health").text == "ok\n"

@@ -1,0 +1,341 @@
+"""Backup, restore and undo around an agent and a runtime that do nothing: order, journal, resuming, the way back."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from config.celery import app
+from portal.core import places
+from portal.operations import reaper, worker
+from portal.operations.errors import OperationRefused
+from portal.operations.models import Operation, State
+from portal.operations.services import operation_cancel, operation_start
+from portal.runtime.fake import FakeRuntime
+from portal.runtime.paths import RuntimePaths
+from portal.runtime.protocol import Plan, Report
+from portal.runtime.spec import StackSpec
+from portal.runtime.state import locate, read_state, settle, write_state
+from portal.runtime.translate import Location
+from portal.vaults import agent, bare, jobs, services
+from portal.vaults import restore as restoring
+from portal.vaults.models import BackupSet, Repository, Restore, RestoreState, SetState
+from portal.vaults.selectors import set_last_good, set_latest
+from tests.support import servers
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+TARGET = "stack:rag"
+DATA_USERS = {"api", "ingest", "vectordb", "ollama"}
+
+
+class PlacedRuntime(FakeRuntime):
+    """The fake runtime with a place on this machine; `crash` is raised by the next start."""
+
+    def __init__(self, var: Path) -> None:
+        super().__init__()
+        self.paths = RuntimePaths(var)
+        self.crash: Exception | None = None
+
+    def locate(self, spec: StackSpec) -> Location:
+        return locate(spec, settle(spec, read_state(self.paths.root(spec.project))), self.paths)
+
+    def apply(
+        self,
+        spec: StackSpec,
+        *,
+        services: Collection[str] | None = None,
+        report: Report | None = None,
+        timeout: float = 180.0,
+    ) -> Plan:
+        crash, self.crash = self.crash, None
+        if crash:
+            raise crash
+        return super().apply(spec, services=services, report=report, timeout=timeout)
+
+    def running(self, spec: StackSpec) -> set[str]:
+        return {status.service for status in self.status(spec) if status.state == "healthy"}
+
+
+class Scene:
+    """One stack that runs, one complete set of it, an agent that obeys files in `folder`."""
+
+    def __init__(self, runtime: PlacedRuntime, spec: StackSpec, folder: Path, found: BackupSet) -> None:
+        self.runtime, self.spec, self.folder, self.set = runtime, spec, folder, found
+
+    def restore(self, **more: Any) -> Operation:
+        return operation_start(kind="restore", target=TARGET, params={"set": self.set.pk, "safety": False, **more})
+
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def stopped_and_started(self) -> bool:
+        """Whether everything runs that ran before."""
+        return self.runtime.running(self.spec) == set(self.spec.services)
+
+
+@pytest.fixture
+def scene(
+    settings: Settings,
+    valkey_server: servers.Valkey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Scene:
+    settings.VAR_DIR = tmp_path
+    settings.VALKEY_URL = app.conf["broker_url"] = valkey_server.url
+    settings.OPERATION_HEARTBEAT_SECONDS = 0.05
+    settings.OPERATION_STALE_SECONDS = 0
+    runtime = PlacedRuntime(tmp_path)
+    monkeypatch.setattr(places, "runtime", lambda: runtime)
+    monkeypatch.setattr(jobs, "_tool", lambda _: Path("/bin/true"))
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    fake = (sys.executable, str(servers.REPO / "tests" / "support" / "fake_agent.py"), str(folder))
+    monkeypatch.setattr(agent, "COMMAND", fake)
+    monkeypatch.setattr(bare, "COMMAND", fake)
+    spec = places.stack_spec("rag")
+    write_state(runtime.paths.root("rag"), settle(spec, None))
+    _point_redis_at(valkey_server, runtime, spec, monkeypatch)
+    runtime.apply(spec)
+    runtime.calls.clear()
+    repository = Repository.objects.create(name="default", url=str(tmp_path / "repo"), password_file="x")
+    taken = datetime(2026, 1, 31, tzinfo=UTC)
+    found = BackupSet.objects.create(
+        id="20260131T000000Z-aaaaaa", stack="rag", repository=repository, state=SetState.COMPLETE, taken_at=taken
+    )
+    return Scene(runtime, spec, folder, found)
+
+
+def _point_redis_at(
+    server: servers.Valkey, runtime: PlacedRuntime, spec: StackSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = runtime.locate(spec)
+    here.secrets.mkdir(parents=True)
+    here.secret("redis_password").write_text(server.password)
+    monkeypatch.setattr(Location, "port", lambda *_: server.port)
+
+
+def finish(operation: Operation, *, crashes: int = 0) -> Operation:
+    """Run it to its end; after each crash the reaper hands it to the next worker."""
+    for _ in range(crashes):
+        with pytest.raises(OperationalError):
+            worker.execute(operation.pk)
+        assert reaper.reap() == 1
+    worker.execute(operation.pk)
+    operation.refresh_from_db()
+    return operation
+
+
+def crash_once(monkeypatch: pytest.MonkeyPatch, kind: str, *, after: bool) -> None:
+    """Let the worker die right before or after the agent's job `kind`, once."""
+    real: Callable[..., dict[str, Any]] = restoring.run_agent
+    armed = [True]
+
+    def run(ctx: Any, job: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+        mine = job["kind"] == kind and armed.pop() if armed and job["kind"] == kind else False
+        if mine and not after:
+            raise OperationalError("crash")
+        result = real(ctx, job, **more)
+        if mine:
+            raise OperationalError("crash")
+        return result
+
+    monkeypatch.setattr(restoring, "run_agent", run)
+
+
+def test_backup_becomes_a_set(scene: Scene) -> None:
+    operation = finish(operation_start(kind="backup", target=TARGET))
+    assert operation.state == State.SUCCEEDED, operation.error
+    made = BackupSet.objects.get(pk=operation.result["set_id"])
+    assert (made.state, made.freeze_ms, made.bytes_total, made.stack) == (SetState.COMPLETE, 12.5, 1000, "rag")
+    assert set_last_good() == made
+    assert [s.name for s in operation.steps.all()] == ["backup.backup"]
+
+
+def test_failed_backup_makes_no_set(scene: Scene) -> None:
+    (scene.folder / "backup.fail").touch()
+    operation = finish(operation_start(kind="backup", target=TARGET))
+    assert operation.state == State.FAILED
+    assert operation.error == {"code": "broken", "message": "The backup broke.", "remedy": "Mend it."}
+    assert set_last_good() == scene.set
+
+
+def test_agent_that_is_killed_is_started_again(scene: Scene) -> None:
+    (scene.folder / "backup.die").touch()
+    operation = finish(operation_start(kind="backup", target=TARGET))
+    assert operation.state == State.SUCCEEDED
+    assert scene.calls() == ["backup", "backup"]
+    assert BackupSet.objects.count() == 2
+
+
+def test_restore_stops_only_users_of_the_data_and_keeps_the_old(scene: Scene) -> None:
+    operation = finish(scene.restore())
+    assert operation.state == State.SUCCEEDED, operation.error
+    assert scene.calls() == ["preflight", "stage", "swap", "canary"]
+    stopped = {service for verb, _, service in scene.runtime.calls if verb == "stop"}
+    assert stopped == DATA_USERS
+    assert scene.stopped_and_started()
+    row = Restore.objects.get(operation=operation)
+    assert row.state == RestoreState.KEPT
+    assert row.kept_until is not None
+    assert timedelta(hours=71) < row.kept_until - timezone.now() < timedelta(hours=73)
+    assert operation.result["downtime_ms"] > 0
+    scene.set.refresh_from_db()
+    assert scene.set.proven_at is not None
+
+
+def test_safety_set_comes_first_and_is_not_the_latest(scene: Scene) -> None:
+    operation = finish(scene.restore(safety=True))
+    assert scene.calls()[:2] == ["preflight", "backup"]
+    assert operation.result["safety_set"] is not None
+    assert set_last_good() != scene.set
+    assert set_latest() == scene.set
+
+
+def test_restore_goes_on_when_the_damaged_state_cannot_be_backed_up(scene: Scene) -> None:
+    (scene.folder / "backup.fail").touch()
+    operation = finish(scene.restore(safety=True))
+    assert operation.state == State.SUCCEEDED
+    assert operation.result["safety_set"] is None
+    assert "No complete safety set: The backup broke." in operation.log_lines.latest("seq").text
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("kind", ["preflight", "stage", "swap", "canary"])
+def test_worker_that_dies_is_resumed(scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: str, after: bool) -> None:
+    crash_once(monkeypatch, kind, after=after)
+    operation = finish(scene.restore(), crashes=1)
+    assert (operation.state, operation.attempt) == (State.SUCCEEDED, 2), operation.error
+    assert scene.stopped_and_started()
+    assert Restore.objects.get().state == RestoreState.KEPT
+
+
+def test_worker_that_dies_while_starting_starts_the_rest(scene: Scene) -> None:
+    scene.runtime.crash = OperationalError("crash")
+    operation = finish(scene.restore(), crashes=1)
+    assert operation.state == State.SUCCEEDED
+    assert scene.calls().count("swap") == 1
+    assert scene.stopped_and_started()
+
+
+@pytest.mark.parametrize("kind", ["preflight", "stage"])
+def test_failure_before_the_stop_touches_nothing(scene: Scene, kind: str) -> None:
+    (scene.folder / f"{kind}.fail").touch()
+    operation = finish(scene.restore())
+    assert (operation.state, operation.error["code"]) == (State.FAILED, "broken")
+    assert scene.runtime.calls == []
+    assert not Restore.objects.exists()
+    assert ("discard" in scene.calls()) == (kind == "stage")
+
+
+@pytest.mark.parametrize("kind", ["swap", "canary"])
+def test_failure_after_the_stop_puts_the_old_data_back(scene: Scene, kind: str) -> None:
+    (scene.folder / f"{kind}.fail").touch()
+    operation = finish(scene.restore())
+    assert (operation.state, operation.error["message"]) == (State.FAILED, f"The {kind} broke.")
+    assert scene.calls()[-2:] == ["unswap", "discard"]
+    assert scene.stopped_and_started()
+    assert Restore.objects.get().state == RestoreState.FAILED
+
+
+def test_worker_that_dies_on_the_way_back_goes_on_with_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scene.folder / "canary.fail").touch()
+    crash_once(monkeypatch, "unswap", after=False)
+    operation = scene.restore()
+    with pytest.raises(OperationalError):
+        worker.execute(operation.pk)
+    (scene.folder / "canary.fail").unlink()
+    assert reaper.reap() == 1
+    finish(operation)
+    assert (operation.state, operation.error["message"]) == (State.FAILED, "The canary broke.")
+    assert scene.calls()[-2:] == ["unswap", "discard"]
+    assert scene.stopped_and_started()
+
+
+def test_what_stood_still_before_stays_so(scene: Scene) -> None:
+    scene.runtime.stop(scene.spec, services=["ingest"])
+    finish(scene.restore())
+    assert scene.runtime.running(scene.spec) == set(scene.spec.services) - {"ingest"}
+
+
+def test_cancel_ends_the_agent_and_removes_what_was_staged(scene: Scene) -> None:
+    (scene.folder / "stage.wait").touch()
+    operation = scene.restore()
+    runner = threading.Thread(target=lambda: _run_and_close(operation))
+    runner.start()
+    servers.wait_until((scene.folder / "stage.waiting").exists, what="the staging")
+    operation_cancel(operation=operation)
+    runner.join(20)
+    operation.refresh_from_db()
+    assert operation.state == State.CANCELLED
+    assert scene.calls()[-1] == "discard"
+    assert scene.runtime.calls == []
+
+
+def _run_and_close(operation: Operation) -> None:
+    worker.execute(operation.pk)
+    connection.close()
+
+
+def test_undo_puts_the_old_data_back_under_the_restores_name(scene: Scene) -> None:
+    restored = finish(scene.restore())
+    undone = finish(operation_start(kind="restore.undo", target=TARGET, params={"restore": str(restored.pk)}))
+    assert undone.state == State.SUCCEEDED, undone.error
+    last = [line.split()[:2] for line in (scene.folder / "calls").read_text().splitlines()][-2:]
+    assert last == [["unswap", str(restored.pk)], ["discard", str(restored.pk)]]
+    assert Restore.objects.get().state == RestoreState.UNDONE
+    with pytest.raises(OperationRefused, match="no restore"):
+        operation_start(kind="restore.undo", target=TARGET)
+
+
+def test_undo_to_a_broken_state_ends_and_says_so(scene: Scene) -> None:
+    finish(scene.restore())
+    scene.runtime.faults["ingest"] = "a table is missing"
+    undone = finish(operation_start(kind="restore.undo", target=TARGET))
+    assert undone.state == State.PARTIAL
+    assert "ingest" in undone.result["warning"]
+    assert Restore.objects.get().state == RestoreState.UNDONE
+
+
+def test_kept_data_is_removed_when_its_time_is_over(scene: Scene) -> None:
+    finish(scene.restore())
+    assert services.kept_expired() == []
+    Restore.objects.update(kept_until=timezone.now() - timedelta(seconds=1))
+    (confirmed,) = services.kept_expired()
+    finish(confirmed)
+    assert scene.calls()[-1] == "discard"
+    assert Restore.objects.get().state == RestoreState.CONFIRMED
+
+
+@pytest.mark.parametrize(("change", "sentence"), [({"state": "partial"}, "is partial"), ({"id": "x"}, "no backup set")])
+def test_sets_that_cannot_be_restored_are_refused(scene: Scene, change: dict[str, str], sentence: str) -> None:
+    wanted = change.get("id", scene.set.pk)
+    BackupSet.objects.update(state=change.get("state", "complete"))
+    with pytest.raises(OperationRefused, match=sentence):
+        operation_start(kind="restore", target=TARGET, params={"set": wanted})
+
+
+def test_backup_and_restore_exclude_each_other(scene: Scene) -> None:
+    operation_start(kind="backup", target=TARGET)
+    with pytest.raises(OperationRefused, match="Backup of rag is queued"):
+        scene.restore()
+
+
+def test_setup_makes_repository_and_plan_once(scene: Scene) -> None:
+    BackupSet.objects.all().delete()
+    Repository.objects.all().delete()
+    first = services.setup_defaults(stack="rag")
+    again = services.setup_defaults(stack="rag")
+    assert first == again
+    assert first.next_run_at is not None
+    assert scene.calls() == ["init"]

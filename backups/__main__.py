@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backups import agent, chroma, rescue
+from backups.restore import replay
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     _add_internal(commands)
     rescue.add_commands(commands)
+    replay.add_commands(commands)
     return root
 
 

@@ -123,6 +123,27 @@ def test_a_swap_killed_half_way_is_undone(restore: SmallStack) -> None:
     assert not any(is_new(restore).values())
 
 
+def replay(stack: SmallStack, command: str) -> tuple[int, str]:
+    argv = [
+        *AGENT[:-1], command, "--operation", stack.operation, "--volumes", str(stack.root / "volumes"),
+        "--password-file", str(stack.root / "secrets" / "postgres"), "--port", str(stack.postgres.port),
+        "--database", stack.database,
+    ]  # fmt: skip
+    with Running(argv, cwd=REPO) as running:
+        said = "\n".join(running.lines())
+        return running.wait(60), said + running.stderr
+
+
+def test_a_swap_killed_half_way_is_finished_and_undone_without_a_portal(restore: SmallStack) -> None:
+    assert replay(restore, "finish")[0] == 1
+    complete(restore, "stage", set_id="latest")
+    kill_in_swap(restore)
+    code, said = replay(restore, "finish")
+    assert (code, all(is_new(restore).values())) == (0, True), said
+    code, said = replay(restore, "undo")
+    assert (code, any(is_new(restore).values())) == (0, False), said
+
+
 def test_a_stage_killed_half_way_is_begun_again(restore: SmallStack) -> None:
     with start(restore, "stage", set_id="latest") as agent:
         for line in agent.lines():

@@ -15,8 +15,6 @@ import httpx
 from config.cli.client import Access, access_options, base_id, call, checked, signed_in, unreachable
 from config.cli.output import Output, UserError, json_option, speaking
 
-PATIENCE = 30
-
 
 @click.command("ask")
 @click.argument("question")
@@ -37,9 +35,7 @@ def command(
     with speaking(as_json=as_json) as output, signed_in(Access(url, email, password_file, key_file)) as client:
         asked = {"question": question, "base": base_id(client, base)}
         output.step("asking")
-        answer = (
-            call(client, "POST", "/api/ask", patience=PATIENCE, json=asked) if as_json else _show(client, asked, output)
-        )
+        answer = call(client, "POST", "/api/ask", json=asked) if as_json else _show(client, asked, output)
         seconds = round(time.monotonic() - began, 2)
         fields = {"question": question, **answer, "seconds": seconds}
         output.result(fields, _sources(answer["sources"], seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +61,10 @@ def command(port: int | None, listen: str | None, as_json: bool) -> None:
 def _up(installation: Installation, output: Output, began: float) -> Started:
     _check_ports(installation)
     created = ensure_secrets(installation)
-    actions = _start(installation, installation.control, output)
-    # The service is not ready before its models are there.
-    _start(installation, installation.stack, output, only=["ollama"])
-    first_use.ensure_models(installation, output)
-    actions |= _start(installation, installation.stack, output)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        control = beside.submit(_start, installation, installation.control, output)
+        actions = _start_stack(installation, output)
+        actions |= control.result()
     output.step("setting up the portal")
     first_use.open_portal(installation)
     first_use.ensure_portal(installation)
@@ -80,6 +80,13 @@ def _up(installation: Installation, output: Output, began: float) -> Started:
     )
 
 
+def _start_stack(installation: Installation, output: Output) -> dict[str, str]:
+    # The service is not ready before its models are there.
+    first = _start(installation, installation.stack, output, only=["ollama"])
+    first_use.ensure_models(installation, output)
+    return first | _start(installation, installation.stack, output)
+
+
 def _start(
     installation: Installation, group: StackSpec, output: Output, *, only: list[str] | None = None
 ) -> dict[str, str]:
@@ -88,7 +95,7 @@ def _start(
     return {
         f"{group.project}/{change.service}": str(change.action)
         for change in plan.changes
-        if change.action is not Action.KEEP
+        if change.action is not Action.KEEP and (only is None or change.service in only)
     }
 
 

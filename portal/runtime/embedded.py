@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -161,6 +163,8 @@ class EmbeddedRuntime:
             "RAGKEEP_VAR": str(self.paths.var),
             leftovers.MARKER: leftovers.marker(self.paths, spec.project, service.name),
         }
+        if contents := _mounted_contents(spec, service):
+            base["RAGKEEP_MOUNTED"] = contents
         return localize(spec, service, location, tool=self.paths.tool, base=base, cwd=self.paths.checkout)
 
     def _needed(self, view: View, secret: str) -> bool:
@@ -252,6 +256,17 @@ class EmbeddedRuntime:
             if not any(known[name].pid for name in names if name in known):
                 return
             time.sleep(0.05)
+
+
+def _mounted_contents(spec: StackSpec, service: ServiceSpec) -> str:
+    """A digest of the files a service mounts: when they change, the service must be started anew."""
+    digest = hashlib.sha256()
+    for mount in service.mounts:
+        place = (spec.file.parent / mount.source).resolve()
+        for file in sorted(place.rglob("*")) if not mount.named else ():
+            if file.is_file():
+                digest.update(os.fsencode(file.relative_to(place)) + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16] if any(not mount.named for mount in service.mounts) else ""
 
 
 def _closure(services: Mapping[str, ServiceSpec], names: Collection[str]) -> list[str]:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,7 +33,7 @@ SCHEMA = """
 CREATE TABLE users (id uuid PRIMARY KEY, email text NOT NULL);
 CREATE TABLE documents (id uuid PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, bytes bigint NOT NULL,
     state text NOT NULL);
-CREATE TABLE chunks (id uuid PRIMARY KEY, document uuid NOT NULL REFERENCES documents, written_at timestamptz NOT NULL);
+CREATE TABLE chunks (id uuid PRIMARY KEY, document uuid NOT NULL REFERENCES documents);
 CREATE VIEW backup_files AS SELECT substr(sha256, 1, 2) || '/' || sha256 AS path, sha256, bytes FROM documents;
 CREATE VIEW backup_collections AS SELECT 'kb_test_16_1'::text AS name, 16 AS dimension, 'all-minilm'::text AS model,
     'sha256:0'::text AS model_digest, '{}'::text AS prefixes;
@@ -71,7 +71,6 @@ class SampleStack:
     database: str
     chroma_url: str
     handle: str
-    written: list[str] = field(default_factory=list)
 
     @property
     def documents(self) -> Path:
@@ -109,13 +108,27 @@ class SampleStack:
                 "INSERT INTO documents VALUES (%s, %s, %s, %s, 'embedded')", (document, "a.txt", sha256, len(content))
             )
             connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (GATE_CLASS, WRITE_GATE))
-            self.upsert(ids)
+            for start in range(0, chunks, 400):
+                self.upsert(ids[start : start + 400])
             with connection.transaction():
-                for chunk in ids:
-                    connection.execute("INSERT INTO chunks VALUES (%s, %s, clock_timestamp())", (chunk, document))
+                connection.execute("INSERT INTO chunks SELECT unnest(%s::uuid[]), %s", (ids, document))
                 connection.execute("UPDATE documents SET state = 'ready' WHERE id = %s", (document,))
             connection.execute("SELECT pg_advisory_unlock_shared(%s, %s)", (GATE_CLASS, WRITE_GATE))
         return path
+
+    def count(self) -> int:
+        """How many vectors Chroma has."""
+        answer = httpx.get(f"{self.chroma_url}{COLLECTIONS}/{self.handle}/count", timeout=5)
+        answer.raise_for_status()
+        return int(answer.json())
+
+    def gate_is_open(self) -> bool:
+        """Whether a writer would get through the write gate now."""
+        with self.connect() as connection:
+            found = connection.execute(
+                "SELECT pg_try_advisory_lock_shared(%s, %s)", (GATE_CLASS, WRITE_GATE)
+            ).fetchone()
+            return bool(found and found[0])
 
     def upsert(self, ids: list[str]) -> None:
         vectors = [[random.gauss(0, 1) for _ in range(DIMENSION)] for _ in ids]
@@ -167,11 +180,6 @@ def run_agent(job: dict[str, Any], **environment: str) -> Ended:
         return Ended(lines, running.wait(60), running.stderr)
 
 
-def with_database(stack: SampleStack, folder: Path) -> SampleStack:
-    """The same stack with another documents folder, for tests that damage theirs."""
-    return replace(stack, root=folder)
-
-
 @contextmanager
 def sample_stack(root: Path, postgres: servers.Postgres, documents: int = 6) -> Iterator[SampleStack]:
     """A stack with `documents` documents of two chunks each, and an initialised repository."""
@@ -190,6 +198,7 @@ def sample_stack(root: Path, postgres: servers.Postgres, documents: int = 6) -> 
             connection.execute(SCHEMA.encode())
         for number in range(documents):
             stack.add_document(f"document {number} of the sample")
+        stack.add_document("a long document, so that Chroma writes its index files", chunks=1200)
         made = run_agent(stack.job("init"))
         assert made.last["state"] == "ok", made
         yield stack

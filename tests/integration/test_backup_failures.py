@@ -1,0 +1,262 @@
+"""What must not become a backup set, and what the operator is told instead."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backups import chroma, freeze, process, restic
+from backups.errors import GateBusy
+from backups.fields import Fields
+from backups.job import Job, RepositoryPlace
+from backups.repository import Repository
+from backups.sources import vectors
+from tests.support import servers
+from tests.support.sample_stack import Ended, SampleStack, run_agent, sample_stack, started
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Postgres) -> Iterator[SampleStack]:
+    with sample_stack(tmp_path_factory.mktemp("failures"), postgres_server) as made:
+        yield made
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[None]:
+    """`path` is gone for the length of the block."""
+    aside = path.with_name(f"{path.name}-aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        aside.rename(path)
+
+
+def repository_of(stack: SampleStack) -> Repository:
+    place = RepositoryPlace("", str(stack.repository), stack.root / "secrets/repository")
+    return Repository(place, servers.RESTIC, stack.root / "operations/cache")
+
+
+def refused(ended: Ended) -> str:
+    """The code of an agent that failed with a sentence and a remedy."""
+    assert ended.status == 1, ended
+    assert ended.last["type"] == "error"
+    assert ended.last["message"]
+    assert ended.last["remedy"]
+    return str(ended.last["code"])
+
+
+def with_repository(stack: SampleStack, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    job = stack.job()
+    job["repository"].update(changes)
+    return job
+
+
+def test_a_wrong_password_is_told_apart(stack: SampleStack) -> None:
+    wrong = stack.root / "secrets/wrong"
+    wrong.write_text("not this one\n")
+    assert refused(run_agent(with_repository(stack, password_file=str(wrong)))) == "repository_key_wrong"
+
+
+def test_a_repository_folder_that_is_gone_is_not_made_anew(stack: SampleStack) -> None:
+    with moved_away(stack.repository):
+        assert refused(run_agent(stack.job())) == "repository_unreachable"
+        assert not stack.repository.exists()
+        stack.repository.mkdir()
+        assert refused(run_agent(stack.job())) == "repository_missing"
+
+
+def test_another_repository_at_the_same_address_is_refused(stack: SampleStack) -> None:
+    ended = run_agent(with_repository(stack, id="0" * 64))
+    assert refused(ended) == "repository_other"
+
+
+def test_init_never_touches_a_repository_that_is_there_or_was_known(stack: SampleStack) -> None:
+    ended = run_agent(stack.job("init"))
+    assert refused(ended) == "repository_exists"
+    known = ended.last["data"]["id"]
+    with moved_away(stack.repository):
+        job = stack.job("init")
+        job["repository"]["id"] = known
+        assert refused(run_agent(job)) == "repository_exists"
+        assert not stack.repository.exists()
+
+
+def test_stats_and_snapshots_tell_what_is_there(stack: SampleStack) -> None:
+    made = run_agent(stack.job())
+    assert made.status == 0, made
+    stats, listed = run_agent(stack.job("stats")).last, run_agent(stack.job("snapshots")).last
+    assert stats["state"] == "ok"
+    assert stats["bytes"] > 0
+    assert made.last["set"] in [snapshot["set"] for snapshot in listed["snapshots"]]
+    assert stats["id"] == listed["id"] == made.last["repository_id"]
+
+
+def test_a_missing_document_makes_the_set_partial(stack: SampleStack) -> None:
+    path = stack.add_document("this one will be lost")
+    (stack.documents / path).unlink()
+    try:
+        ended = run_agent(stack.job())
+    finally:
+        (stack.documents / path).write_text("this one will be lost")
+    assert ended.status == 3
+    assert ended.last["state"] == "partial"
+    assert ended.last["missing"] == [f"document {path}: missing"]
+    (snapshot,) = repository_of(stack).snapshots(tags=[f"set:{ended.last['set']}"])
+    assert snapshot.partial
+
+
+def test_a_document_that_vanishes_before_it_is_stored_makes_the_set_partial(stack: SampleStack) -> None:
+    """restic itself exits 0 then: only the comparison of what it stored with the database finds it."""
+    path = stack.add_document("this one will vanish")
+    restic = stack.root / "restic-late"
+    restic.write_text(
+        f'#!/bin/sh\ncase " $* " in *" backup "*) rm {stack.documents / path};; esac\nexec {servers.RESTIC} "$@"\n'
+    )
+    restic.chmod(0o755)
+    try:
+        ended = run_agent(stack.job(tools={"restic": str(restic), "pg_bin": str(servers.PG_BIN)}))
+    finally:
+        (stack.documents / path).write_text("this one will vanish")
+    assert ended.status == 3, ended
+    assert ended.last["missing"] == [str(stack.documents / path)]
+    (snapshot,) = repository_of(stack).snapshots(tags=[f"set:{ended.last['set']}"])
+    assert snapshot.partial
+    assert snapshot.id == ended.last["snapshot_id"]
+
+
+def test_a_model_deleted_meanwhile_is_left_out_and_a_damaged_one_is_named(stack: SampleStack) -> None:
+    (blob,) = [path for path in (stack.models / "blobs").iterdir() if path.read_bytes().startswith(b"weights")]
+    content = blob.read_bytes()
+    blob.write_bytes(content[:-1] + b"!")
+    try:
+        ended = run_agent(stack.job())
+    finally:
+        blob.write_bytes(content)
+    assert ended.status == 3, ended
+    assert ended.last["missing"] == [f"model smollm2:135m: blobs/{blob.name}: content does not match its checksum"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "code"),
+    [
+        ("volumes/documents/live", "source_missing"),
+        ("volumes/models/live", "source_missing"),
+        ("conf", "source_missing"),
+    ],
+)
+def test_a_missing_source_is_refused(stack: SampleStack, folder: str, code: str) -> None:
+    with moved_away(stack.root / folder):
+        assert refused(run_agent(stack.job())) == code
+
+
+@pytest.mark.parametrize("folder", ["volumes/documents/live", "volumes/models/live"])
+def test_an_empty_source_is_refused(stack: SampleStack, folder: str) -> None:
+    with moved_away(stack.root / folder):
+        (stack.root / folder / "manifests").mkdir(parents=True)
+        if "documents" in folder:
+            (stack.root / folder / "manifests").rmdir()
+        assert refused(run_agent(stack.job())) == "source_empty"
+
+
+def test_a_vector_store_that_is_not_mounted_is_refused(stack: SampleStack, tmp_path: Path) -> None:
+    job = stack.job()
+    job["stack"]["volumes"]["vectors"] = str(tmp_path)
+    assert refused(run_agent(job)) == "source_missing"
+
+
+def test_a_vector_store_without_the_chunks_of_the_database_fails(stack: SampleStack, tmp_path: Path) -> None:
+    process.run(("cp", "-a", str(stack.root / "conf"), str(tmp_path / "conf")))
+    chroma.prepare(tmp_path / "vectors/live")
+    job = stack.job()
+    job["stack"]["volumes"]["vectors"] = str(tmp_path / "vectors")
+    ended = run_agent(job)
+    assert refused(ended) == "staging_invalid"
+    assert ended.steps("failed") == ["verify"]
+    assert not repository_of(stack).snapshots(tags=[f"operation:{job['operation']}"])
+
+
+def test_a_database_that_does_not_answer_is_refused(stack: SampleStack) -> None:
+    job = stack.job()
+    job["stack"]["postgres"]["port"] = servers.free_port()
+    assert refused(run_agent(job)) == "source_missing"
+
+
+def test_a_dump_tool_of_another_major_version_is_refused(stack: SampleStack, tmp_path: Path) -> None:
+    (tmp_path / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.4'\n")
+    (tmp_path / "pg_dump").chmod(0o755)
+    ended = run_agent(stack.job(tools={"restic": str(servers.RESTIC), "pg_bin": str(tmp_path)}))
+    assert refused(ended) == "tool_too_old"
+
+
+def test_a_dump_that_dies_half_way_stores_nothing(stack: SampleStack, tmp_path: Path) -> None:
+    for name in ("pg_dumpall", "pg_restore"):
+        (tmp_path / name).symlink_to(servers.PG_BIN / name)
+    (tmp_path / "pg_dump").write_text(
+        f'#!/bin/sh\ncase "$*" in --version) exec {servers.PG_BIN}/pg_dump --version;; esac\n'
+        f'{servers.PG_BIN}/pg_dump "$@"\nfor word; do case "$word" in --file=*) truncate -s -900 "${{word#--file=}}";; '
+        "esac; done\n"
+    )
+    (tmp_path / "pg_dump").chmod(0o755)
+    before = len(repository_of(stack).snapshots())
+    ended = run_agent(stack.job(tools={"restic": str(servers.RESTIC), "pg_bin": str(tmp_path)}))
+    assert refused(ended) == "staging_invalid"
+    assert len(repository_of(stack).snapshots()) == before
+
+
+def test_writers_that_never_let_go_are_reported(stack: SampleStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeze, "ATTEMPTS", 2)
+    monkeypatch.setattr(freeze, "DRAIN_SECONDS", 0.1)
+    server = Job.read(Fields(stack.job(), "job")).require_stack().postgres
+    warm = vectors.WarmCopy(stack.vectors, stack.root / "unused")
+    (stack.root / "unused").mkdir()
+    with stack.connect() as writer:
+        writer.execute("SELECT pg_advisory_lock_shared(1380009803, 1)")
+        with (
+            pytest.raises(GateBusy),
+            freeze.frozen(server, stack.vectors, stack.root / "unused", warm, manifests=dict),
+        ):
+            pytest.fail("frozen although a writer holds the gate")
+    with freeze.frozen(server, stack.vectors, stack.root / "unused", warm, manifests=dict) as (moment, snapshot):
+        assert moment.attempt == 1
+        assert snapshot.counts()["users"] == 1
+
+
+def test_an_attempt_that_was_fenced_off_stores_nothing(stack: SampleStack) -> None:
+    job = stack.job()
+    before = len(repository_of(stack).snapshots())
+    with started(job) as agent:
+        lines = []
+        for line in map(json.loads, agent.lines()):
+            lines.append(line)
+            if (line.get("name"), line.get("state")) == ("prepare", "started"):
+                Path(job["fence"]).write_text("2")
+        assert agent.wait(30) == 4
+    assert lines[-1]["code"] == "fenced_off"
+    assert len(repository_of(stack).snapshots()) == before
+
+
+def test_a_lock_of_a_dead_process_is_cleared_and_a_living_ones_is_not(stack: SampleStack) -> None:
+    repository = repository_of(stack)
+    assert repository.clear_dead_locks() == []
+    environment = restic.environment(
+        str(stack.repository), stack.root / "secrets/repository", stack.root / "operations/cache/restic"
+    )
+    argv = (str(servers.RESTIC), "backup", "--stdin")
+    with process.Running(argv, env=environment) as holder:
+        servers.wait_until(lambda: any((stack.repository / "locks").iterdir()), what="the lock")
+        assert repository.clear_dead_locks() == []
+        holder.kill()
+        holder.wait(5)
+        (cleared,) = repository.clear_dead_locks()
+        assert cleared.pid == holder.pid
+    assert not any((stack.repository / "locks").iterdir())

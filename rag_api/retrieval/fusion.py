@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,12 +13,29 @@ Key = TypeVar("Key")
 DENSE_WEIGHT = 0.5
 
 # A passage is evidence when its meaning is close enough, when it holds nearly all that is rare in the question, or
-# when it is near on both. With MiniLM the best passage for each of 225 questions about aeronautics has a cosine
-# similarity of .38 and more (median .70), for 35 questions about anything else of .32 and less (median .18).
-CLOSE = 0.36
-NEAR = 0.25
+# when it is near on both.
 COVERED = 0.8
 PARTLY_COVERED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From which cosine similarity on an embedder's passages are `close`, or at least `near`."""
+
+    close: float
+    near: float
+
+
+# Measured: the best passage for each of 225 questions about aeronautics has a similarity of .38 and more (median .70),
+# for 35 questions about anything else of .32 and less (median .18).
+MINILM = Scale(close=0.36, near=0.25)
+# Embedders trained with a low temperature (bge, nomic, e5, mxbai) crowd everything above .4. Not measured here.
+CROWDED = Scale(close=0.62, near=0.5)
+
+
+def scale_of(embedder: str) -> Scale:
+    """The scale of an embedding model by its Ollama name."""
+    return MINILM if "minilm" in embedder.lower() else CROWDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +45,12 @@ class Evidence:
     Attributes:
         similarity: cosine similarity with the question, None when only its words were found.
         coverage: share of the question's terms that the passage holds, weighted by how rare they are, 0 to 1.
+        scale: what similarities of this embedder mean.
     """
 
     similarity: float | None
     coverage: float
+    scale: Scale = MINILM
 
     @property
     def convincing(self) -> bool:
@@ -40,7 +59,8 @@ class Evidence:
             return True
         if self.similarity is None:
             return False
-        return self.similarity >= CLOSE or (self.similarity >= NEAR and self.coverage >= PARTLY_COVERED)
+        partly = self.similarity >= self.scale.near and self.coverage >= PARTLY_COVERED
+        return partly or self.similarity >= self.scale.close
 
 
 def scaled(scores: Mapping[Key, float]) -> dict[Key, float]:
@@ -78,9 +98,3 @@ def coverage(weights: Mapping[str, float], present: Collection[str]) -> float:
     """Share of the question's term weights that a passage with the terms `present` holds."""
     total = sum(weights.values())
     return sum(weight for term, weight in weights.items() if term in present) / total if total else 0.0
-
-
-def cosine(left: Sequence[float], right: Sequence[float]) -> float:
-    """Cosine similarity of two vectors of one length; 0 when one of them is null."""
-    lengths = math.hypot(*left) * math.hypot(*right)
-    return sum(a * b for a, b in zip(left, right, strict=True)) / lengths if lengths else 0.0

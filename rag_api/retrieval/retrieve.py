@@ -10,7 +10,7 @@ from uuid import UUID
 
 from rag_api.collections import active_collection
 from rag_api.db import Pool, Row
-from rag_api.retrieval.fusion import Evidence, coverage, fuse
+from rag_api.retrieval.fusion import Evidence, coverage, fuse, scale_of
 from rag_api.retrieval.lexical import LexicalReader, terms
 from rag_api.services import Services
 from rag_api.vectors import CollectionGoneError
@@ -85,8 +85,13 @@ def hybrid(services: Services, question: str, bases: Sequence[UUID], k: int) -> 
     lexical = dict(index.search(question, bases, DEPTH))
     rows = _visible(services.pool, [*dense, *lexical], bases)
     ranked = fuse(_served(dense, rows), _served(lexical, rows))[:k]
-    weights = index.weights(question)
-    return Retrieval([_hit(rows[chunk_id], score, dense.get(chunk_id), weights) for chunk_id, score in ranked])
+    weights, scale = index.weights(question), scale_of(services.settings.embed_model)
+
+    def judged(row: Row) -> Evidence:
+        words = set(terms(f"{row['heading']}\n{row['text']}", limit=None))
+        return Evidence(dense.get(row["chunk_id"]), coverage(weights, words), scale)
+
+    return Retrieval([_hit(rows[chunk_id], score, judged(rows[chunk_id])) for chunk_id, score in ranked])
 
 
 def nearest(services: Services, collection: str, vectors: Sequence[Sequence[float]], k: int) -> list[list[UUID]]:
@@ -127,15 +132,14 @@ def _served(scores: Mapping[UUID, float], rows: Mapping[UUID, Row]) -> dict[UUID
     return {chunk_id: score for chunk_id, score in scores.items() if chunk_id in rows}
 
 
-def _hit(row: Row, score: float, similarity: float | None, weights: Mapping[str, float]) -> Hit:
-    words = set(terms(f"{row['heading']}\n{row['text']}", limit=None))
+def _hit(row: Row, score: float, evidence: Evidence) -> Hit:
     return Hit(
         chunk_id=row["chunk_id"],
         document_id=row["document_id"],
         document=row["name"],
-        page=row["page"] or None,
+        page=row["page"],
         heading=row["heading"],
         passage=row["text"],
         score=score,
-        evidence=Evidence(similarity, coverage(weights, words)),
+        evidence=evidence,
     )

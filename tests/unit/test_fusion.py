@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_api.answers.prompt import ANSWER_TOKENS, CONTEXT_TOKENS, PASSAGES, build_prompt, cited
-from rag_api.retrieval.fusion import Evidence, coverage, fuse, rarity, scaled
+from rag_api.retrieval.fusion import Evidence, coverage, fuse, rarity, scale_of, scaled
 from rag_api.retrieval.retrieve import Hit, Retrieval
 
 scores = st.dictionaries(st.integers(0, 30), st.floats(-1, 50, allow_nan=False), max_size=12)
@@ -71,6 +71,11 @@ def test_coverage_is_weighted_by_rarity() -> None:
 )
 def test_evidence_is_absolute(similarity: float | None, covered: float, convincing: bool) -> None:
     assert Evidence(similarity, covered).convincing is convincing
+
+
+def test_a_similarity_means_what_its_embedder_makes_of_it() -> None:
+    assert Evidence(0.5, 0.0, scale_of("all-minilm:latest")).convincing
+    assert not Evidence(0.5, 0.0, scale_of("nomic-embed-text")).convincing
 
 
 def test_nothing_is_found_without_one_convincing_hit() -> None:

@@ -30,7 +30,7 @@ assert kinds
 def control_plane(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> None:
     settings.VAR_DIR = tmp_path
     settings.VALKEY_URL = valkey_server.url
-    app.conf.broker_url = valkey_server.url
+    app.conf["broker_url"] = valkey_server.url
 
 
 def walk(tmp_path: Path, *, open_gate: bool = True) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def walk(tmp_path: Path, *, open_gate: bool = True) -> dict[str, Any]:
     if open_gate:
         gate.touch()
     return {"trace": str(tmp_path / "trace"), "gate": str(gate)}
+
+
+def run_and_close(operation: Operation) -> None:
+    worker.execute(operation.pk)
+    connection.close()
 
 
 def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
@@ -149,7 +154,7 @@ def test_cancel_of_a_queued_operation_ends_it_at_once(tmp_path: Path) -> None:
 def test_cancel_of_a_running_operation_undoes_first(tmp_path: Path, settings: Settings) -> None:
     settings.OPERATION_HEARTBEAT_SECONDS = 0.05
     operation = operation_start(kind="test.walk", target="stack:a", params=walk(tmp_path, open_gate=False))
-    runner = threading.Thread(target=lambda: (worker.execute(operation.pk), connection.close()))
+    runner = threading.Thread(target=lambda: run_and_close(operation))
     runner.start()
     servers.wait_until(lambda: operation.steps.filter(name="second").exists(), what="the second step")
     assert operation_cancel(operation=operation).state == State.CANCELLING
@@ -197,7 +202,7 @@ def test_child_runs_under_the_claim_of_its_parent(tmp_path: Path) -> None:
 def test_fenced_attempt_writes_nothing_more(tmp_path: Path, settings: Settings) -> None:
     settings.OPERATION_HEARTBEAT_SECONDS = 0.05
     operation = operation_start(kind="test.walk", target="stack:a", params=walk(tmp_path, open_gate=False))
-    runner = threading.Thread(target=lambda: (worker.execute(operation.pk), connection.close()))
+    runner = threading.Thread(target=lambda: run_and_close(operation))
     runner.start()
     servers.wait_until(lambda: operation.steps.filter(name="second").exists(), what="the second step")
     Operation.objects.filter(pk=operation.pk).update(state=State.QUEUED, attempt=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pytest_django import Settings
 from config.celery import app
 from portal.core import places
 from portal.operations import reaper, worker
+from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_cancel, operation_start
@@ -72,8 +73,8 @@ class Scene:
     def __init__(self, runtime: PlacedRuntime, spec: StackSpec, folder: Path, found: BackupSet) -> None:
         self.runtime, self.spec, self.folder, self.set = runtime, spec, folder, found
 
-    def restore(self, **more: Any) -> Operation:
-        return operation_start(kind="restore", target=TARGET, params={"set": self.set.pk, "safety": False, **more})
+    def restore(self, *, safety: bool = False) -> Operation:
+        return operation_start(kind="restore", target=TARGET, params={"set": self.set.pk, "safety": safety})
 
     def calls(self) -> list[str]:
         path = self.folder / "calls"
@@ -138,14 +139,14 @@ def finish(operation: Operation, *, crashes: int = 0) -> Operation:
 
 def crash_once(monkeypatch: pytest.MonkeyPatch, kind: str, *, after: bool) -> None:
     """Let the worker die right before or after the agent's job `kind`, once."""
-    real: Callable[..., dict[str, Any]] = restoring.run_agent
+    real = agent.run_agent
     armed = [True]
 
-    def run(ctx: Any, job: Any, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-        mine = job["kind"] == kind and armed.pop() if armed and job["kind"] == kind else False
+    def run(ctx: Context, job: Mapping[str, Any], *, undoing: bool = False) -> dict[str, Any]:
+        mine = bool(armed) and job["kind"] == kind and armed.pop()
         if mine and not after:
             raise OperationalError("crash")
-        result = real(ctx, job, **more)
+        result = real(ctx, job, undoing=undoing)
         if mine:
             raise OperationalError("crash")
         return result

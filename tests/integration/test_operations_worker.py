@@ -55,7 +55,7 @@ def workers(
     settings.VALKEY_URL = valkey_server.url
     settings.OPERATION_STALE_SECONDS = 1.5
     settings.OPERATION_UNCLAIMED_SECONDS = 0.5
-    app.conf.broker_url = valkey_server.url
+    app.conf["broker_url"] = valkey_server.url
     app.control.purge()
     env = {
         **os.environ,
@@ -138,12 +138,12 @@ def test_killed_while_cancelling_the_next_worker_undoes(workers: Workers, tmp_pa
 
 
 def test_operation_queued_while_the_broker_was_down_still_runs(workers: Workers, tmp_path: Path) -> None:
-    good, app.conf.broker_url = app.conf.broker_url, f"redis://127.0.0.1:{servers.free_port()}/0"
+    good, app.conf["broker_url"] = app.conf["broker_url"], f"redis://127.0.0.1:{servers.free_port()}/0"
     (tmp_path / "gate").touch()
     try:
         operation = operation_start(kind="test.walk", target="stack:a", params=walk(tmp_path))
     finally:
-        app.conf.broker_url = good
+        app.conf["broker_url"] = good
     workers.start()
     servers.wait_until(lambda: ended(operation), what="the forgotten operation")
     assert (operation.state, operation.attempt) == (State.SUCCEEDED, 1)

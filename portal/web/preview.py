@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from portal.web.words import plain_name
+from portal.web.words import plain_name, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,42 @@ def rows(now: Mapping[str, object], then: Mapping[str, object]) -> list[Row]:
         for name, there in then.items()
         if isinstance(there, int) and isinstance(value := now.get(name), int)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Things of one kind that a restore would bring or take away; `count` may be larger than the names given, and is
+    None when one side could not be read."""
+
+    count: int | None
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def unnamed(self) -> int:
+        return (self.count or 0) - len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The agent's comparison of a set with the live stack, document by document."""
+
+    rows: list[Row]
+    documents_gained: Names
+    documents_lost: Names
+    models_gained: Names
+    models_lost: Names
+
+
+def changes(report: Mapping[str, Any]) -> Changes:
+    """Read the `preview` of an agent's preflight (backups.restore.preview.compare)."""
+    counts, documents, models = report["counts"], report["documents"], report["models"]
+    return Changes(
+        rows=rows(
+            {name: count["live"] for name, count in counts.items()},
+            {name: count["set"] for name, count in sorted(counts.items(), key=lambda pair: rank(pair[0]))},
+        ),
+        documents_gained=Names(documents["gained_count"], documents["gained"]),
+        documents_lost=Names(documents["lost_count"], documents["lost"]),
+        models_gained=Names(len(models["gained"]), models["gained"]),
+        models_lost=Names(len(models["lost"]), models["lost"]),
+    )

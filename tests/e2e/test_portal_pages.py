@@ -91,7 +91,7 @@ def chromium(portal: str) -> Iterator[Browser]:
 def addresses(used: Rows, running: Operation) -> list[str]:
     return [
         "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", f"/sets/{used.good.pk}/",
-        f"/sets/{used.partial.pk}/", f"/sets/{used.good.pk}/restore/", "/operations/", f"/operations/{running.pk}/",
+        f"/sets/{used.partial.pk}/", f"/sets/{used.good.pk}/restore/", f"/sets/{used.good.pk}/restore/preview/", "/operations/", f"/operations/{running.pk}/",
         f"/operations/{used.failed.pk}/", f"/operations/{used.done.pk}/", "/help/", "/password/",
     ]  # fmt: skip
 

@@ -100,3 +100,11 @@ def test_an_unknown_operation_is_a_page_with_a_way_out(seen: dict[str, Client]) 
     answer = seen["reader"].get(f"/operations/{uuid.uuid4()}/")
     assert answer.status_code == 404
     assert 'href="/operations/"' in answer.content.decode()
+
+
+def test_a_drill_shows_what_was_compared(seen: dict[str, Client], used: Rows) -> None:
+    drill = used.good.drills.get()
+    text = text_of(seen["reader"], f"/operations/{drill.operation_id}/")
+    assert "What was compared" in text
+    assert text.count(">1,398</td>") == 2
+    assert ">165</td>" in text

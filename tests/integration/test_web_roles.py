@@ -46,6 +46,7 @@ EXPECTED: dict[str, Expected] = {
     "drill-now": ACTION,
     "set": PAGE,
     "set-restore": OPERATORS_PAGE,
+    "set-preview": OPERATORS_PAGE,
     "restore-undo": ACTION,
     "restore-keep": ACTION,
     "operations": PAGE,

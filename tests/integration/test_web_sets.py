@@ -117,6 +117,12 @@ def test_a_restore_page_says_when_the_stack_cannot_be_compared(seen: dict[str, C
     text = text_of(seen["operator"], f"/sets/{used.good.pk}/restore/")
     assert "The stack does not answer" in text
     assert "1,398 documents" in text
+    assert f'hx-get="/sets/{used.good.pk}/restore/preview/"' in text
+
+
+def test_a_preview_that_cannot_be_made_says_why(seen: dict[str, Client], used: Rows) -> None:
+    text = text_of(seen["operator"], f"/sets/{used.good.pk}/restore/preview/")
+    assert 'role="alert"' in text
 
 
 def test_a_partial_set_offers_no_restore(seen: dict[str, Client], used: Rows) -> None:

@@ -28,6 +28,13 @@ READER = "reader@example.org"
 ROLES = ("anonymous", "reader", "operator")
 
 
+DRILL_REPORT = {
+    "passed": True,
+    "checks": [{"name": "documents", "expected": 1398, "found": 1398, "ok": True}],
+    "canary": {"questions": 24, "first_hits": 24, "rest_expected": 168, "rest_found": 165, "passed": True},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What a portal in use has in its database."""
@@ -107,7 +114,7 @@ def rows(folder: Path) -> Rows:
     good = backup_set(repository, now - timedelta(hours=2))
     partial = backup_set(repository, now - timedelta(hours=26), SetState.PARTIAL)
     drill = operation("drill", result={"set_id": good.pk, "seconds": 93.6})
-    Drill.objects.create(set=good, operation=drill, state=DrillState.PASSED, seconds=93.6)
+    Drill.objects.create(set=good, operation=drill, state=DrillState.PASSED, seconds=93.6, report=DRILL_REPORT)
     BackupSet.objects.filter(pk=good.pk).update(proven_at=now - timedelta(hours=1))
     plan = Plan.objects.create(name="nightly", stack="rag", repository=repository, next_run_at=now + timedelta(hours=9))
     error = {"code": "locked", "message": "The repository is locked.", "remedy": "Run `python3 manage.py doctor`."}

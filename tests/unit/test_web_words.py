@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
 
+from backups.restore.preview import Side, compare
 from portal.operations.models import State, StepState
 from portal.runtime.protocol import State as ServiceState
 from portal.vaults.models import DrillState, RestoreState, SetState
@@ -102,6 +104,19 @@ def test_a_preview_compares_what_both_sides_counted() -> None:
         ("Chunks", 50, 20, -30, 30),
     ]
     assert preview.rows({}, {"documents": 12}) == []
+
+
+def test_a_preview_names_what_comes_and_goes() -> None:
+    report = compare(
+        Side({"users": 4, "documents": 2}, Counter({("a.txt", "1"): 1, ("b.txt", "2"): 1}), frozenset({"new"})),
+        Side({"users": 4, "documents": 1}, Counter({("a.txt", "1"): 1}), frozenset({"old"})),
+    )
+    seen = preview.changes(report)
+    assert [(row.title, row.change) for row in seen.rows] == [("Documents", -1), ("Users", 0)]
+    assert (seen.documents_gained.count, seen.documents_lost.names) == (0, ["b.txt"])
+    assert (seen.models_gained.names, seen.models_lost.names) == (["old"], ["new"])
+    assert preview.changes(compare(Side(documents=None), Side())).documents_lost.count is None
+    assert preview.Names(60, ["x"] * 50).unnamed == 10
 
 
 def test_markup_in_logs_is_shown_not_run() -> None:

@@ -47,7 +47,7 @@ class NavLink:
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
     ("Stack", "stack", "stack", ("stack", "service-log")),
-    ("Backup sets", "sets", "sets", ("sets", "set", "set-restore")),
+    ("Backup sets", "sets", "sets", ("sets", "set", "set-restore", "set-preview")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Help", "help", "help", ("help",)),
 )
@@ -200,7 +200,7 @@ def outcome(result: object) -> list[tuple[str, str]]:
     return [
         (words.titled(k), words.measured(k, v))
         for k, v in ordered(result)
-        if v not in (None, "", [], {}) and not isinstance(v, list)
+        if v not in (None, "", [], {}) and not isinstance(v, list) and k != "report"
     ]
 
 

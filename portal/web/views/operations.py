@@ -13,6 +13,7 @@ from portal.operations.errors import OperationError
 from portal.operations.models import Operation
 from portal.operations.selectors import operation_children, operation_get, operation_log, operation_steps
 from portal.operations.services import operation_cancel
+from portal.vaults.models import Drill
 from portal.web.actions import refuse
 from portal.web.pages import operators_only, page, user_of
 
@@ -33,6 +34,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
         "operation": found,
         "steps": operation_steps(found),
         "children": operation_children(found),
+        "drill": Drill.objects.filter(operation=found).first(),
         "log": operation_log(found, limit=LOG_LINES),
     }
     # 286 makes htmx swap once more and then stop polling.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -9,8 +11,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
+from portal.operations.errors import OperationError
+from portal.runtime.errors import StackRuntimeError
 from portal.stacks.counts import stack_counts
 from portal.stacks.models import Stack
+from portal.vaults.bare import restore_preview
 from portal.vaults.models import BackupSet, Restore, SetState
 from portal.vaults.selectors import plan_default, set_get, set_last_good
 from portal.web import preview
@@ -78,6 +83,19 @@ def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
         "usable": found.state == SetState.COMPLETE,
     }
     return page(request, "sets/restore", context, status=422 if form.errors else 200)
+
+
+@require_safe
+@operators_only
+def set_preview(request: HttpRequest, set_id: str) -> HttpResponse:
+    """Have the agent compare the set with the live stack, document by document; takes seconds."""
+    found = _get(set_id)
+    context: dict[str, Any] = {"set": found}
+    try:
+        context["changes"] = preview.changes(restore_preview(found)["preview"])
+    except (OperationError, StackRuntimeError) as refused:
+        context["fault"] = refused
+    return page(request, "sets/preview", context)
 
 
 @require_POST

@@ -28,8 +28,7 @@ _Commands = argparse._SubParsersAction
 
 def add_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     """Add `list`, `verify` and `restore` to a parser."""
-    listing = _command(commands, "list", _list, "list the sets of a repository")
-    listing.set_defaults(run=_list)
+    _command(commands, "list", _list, "list the sets of a repository")
     verify = _command(commands, "verify", _verify, "bring a set into a temporary folder and prove that it is whole")
     _add_set(verify)
     restore = _command(commands, "restore", _restore, "bring a set into a folder, to be put in place by hand")
@@ -101,14 +100,15 @@ def _restore(arguments: argparse.Namespace) -> int:
 def _extract(arguments: argparse.Namespace, repository: Repository, target: Path) -> int:
     found = sets.find_set(repository, arguments.set, allow_partial=True)
     report = extract.extract(found, repository, target, _pg_bin(arguments))
+    report["target"] = str(target) if arguments.run is _restore else None
     _say(arguments, {"set": found.manifest.set_id, "state": found.state, **report}, list(_sentences(found, report)))
     return OK if found.state == "complete" else PARTIAL
 
 
 def _sentences(found: FoundSet, report: dict[str, Any]) -> Iterator[str]:
-    files = ", ".join(f"{count} {name}" for name, count in report["files"].items())
+    files = ", ".join(f"{name} {count}" for name, count in report["files"].items())
     yield f"Set {found.manifest.set_id} of {found.manifest.taken_at:%Y-%m-%d %H:%M} UTC is {found.state}."
-    yield f"Every file has the content that set.json lists: {files}."
+    yield f"Every file is as set.json lists it; files: {files}."
     if report["dump_entries"] is None:
         yield "The database dump was not opened, because pg_restore is not here; its checksum is right."
     if found.manifest.missing:

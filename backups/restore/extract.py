@@ -35,7 +35,7 @@ def extract(found: FoundSet, repository: Repository, target: Path, pg_bin: Path 
         pg_bin: folder of pg_restore; without it the dump's checksum is all that is checked.
 
     Returns:
-        `target`, `files` per source, `vectors` per collection, `dump_entries` and `named` (None without pg_restore).
+        `files` per source, `vectors` per collection, `dump_entries` and `named` (None without pg_restore).
 
     Raises:
         TargetNotEmpty, SpaceShort: before anything is written.
@@ -52,7 +52,6 @@ def extract(found: FoundSet, repository: Repository, target: Path, pg_bin: Path 
     verify.verify_models(manifest)
     dump = target / DUMP
     return {
-        "target": str(target.resolve()),
         "files": files,
         "vectors": vectors,
         "dump_entries": None if pg_bin is None else postgres.list_dump(pg_bin, dump),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from backups.manifest import DUMP, GLOBALS, STAGED, Manifest
 from backups.repository import Repository
 from backups.restore import postgres, verify
 from backups.restore.errors import NothingStaged
-from backups.restore.exchange import sync_folder, write_durably
+from backups.restore.exchange import write_durably
 from backups.restore.folders import remove_tree
 from backups.restore.sets import FoundSet
 from backups.restore.swap import Target
@@ -64,6 +65,9 @@ class Stager:
         self._files(figures)
         self._vectors(figures)
         self._database(figures)
+        # Neither restic nor Chroma flushes what it writes: without this a power loss after the swap could lose files
+        # that were verified.
+        os.sync()
         write_durably(self.work / STAGED_FILE, json.dumps(figures))
         return figures
 
@@ -97,7 +101,6 @@ class Stager:
                 )
             except RepositoryFull:
                 raise SpaceShort(f"the disk of {staging} ran full") from None
-        sync_folder(staging.parent)
 
     def _verified(self, name: str, root: Path) -> int:
         def advance(done: int, total: int) -> None:

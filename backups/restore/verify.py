@@ -13,7 +13,6 @@ import psycopg
 
 from backups.manifest import FileEntry, Manifest
 from backups.restore.errors import SetDamaged
-from backups.restore.exchange import sync_folder
 from backups.sources.vectors import DATABASE
 
 _WORKERS = 4
@@ -68,7 +67,6 @@ def remove_unlisted(entries: Iterable[FileEntry], root: Path) -> list[str]:
     extra = [path for path in root.rglob("*") if not path.is_dir() and str(path.relative_to(root)) not in listed]
     for path in extra:
         path.unlink()
-        sync_folder(path.parent)
     return [str(path.relative_to(root)) for path in extra]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 from config.cli.installation import Installation, open_installation
-from config.cli.output import UserError, speaking
+from config.cli.output import UserError, json_option, speaking
 from portal.runtime.spec import StackSpec
 
 
@@ -17,11 +17,15 @@ from portal.runtime.spec import StackSpec
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until interrupted.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="Lines of each service.")
-def command(service: str | None, follow: bool, lines: int) -> None:
+@json_option
+def command(service: str | None, follow: bool, lines: int, as_json: bool) -> None:
     """Show the logs of SERVICE, or of all. Services of the portal are called control/NAME where names collide."""
-    with speaking() as output:
+    with speaking(as_json=as_json) as output:
         installation = open_installation()
         chosen = _choose(installation, service)
+        if as_json:
+            output.result(_collected(installation, chosen, lines, follow), "")
+            return
         for name, line in _lines(installation, chosen, lines, follow):
             click.echo(line if len(chosen) == 1 else f"{name:<18} {line}")
         output.done()
@@ -36,6 +40,15 @@ def _choose(installation: Installation, service: str | None) -> list[tuple[Stack
         known = ", ".join(f"{group.project}/{name}" for group, name in everything)
         raise UserError(f"there is no service {service}", f"choose one of: {known}")
     return wanted[:1]
+
+
+def _collected(
+    installation: Installation, chosen: list[tuple[StackSpec, str]], lines: int, follow: bool
+) -> dict[str, dict[str, list[str]]]:
+    if follow:
+        raise UserError("one JSON object cannot follow a log", "leave out --json or --follow")
+    runtime = installation.runtime
+    return {"logs": {f"{group.project}/{name}": list(runtime.logs(group, name, lines=lines)) for group, name in chosen}}
 
 
 def _lines(

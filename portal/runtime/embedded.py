@@ -107,8 +107,8 @@ class EmbeddedRuntime:
             raise PortTakenError(taken)
         self._stop(spec, [name for name, action in doing.items() if action is Action.REMOVE])
         self._stop(spec, [name for name in begin if doing[name] is Action.RECREATE])
-        self._install(view)
-        self._startup(view, report).run(begin, scope, timeout)
+        replaced = self._install(view)
+        self._startup(view, report).run(scope if replaced else begin, scope, timeout)
         return plan
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
@@ -141,7 +141,7 @@ class EmbeddedRuntime:
         local = self._view(spec).local[service]
         program = self.paths.tool(argv[0])
         words = [str(program) if program else argv[0], *argv[1:]]
-        return process.run(words, env=local.env, cwd=local.cwd, timeout=timeout, check=False)
+        return process.run(words, env=_visitor(local), cwd=local.cwd, timeout=timeout, check=False)
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         running = procfs.table()
@@ -195,7 +195,7 @@ class EmbeddedRuntime:
     def _clear_leftovers(self, project: str) -> None:
         leftovers.stop(leftovers.find(self.paths, supervisor=self.supervisor.pid(), project=project))
 
-    def _install(self, view: View) -> None:
+    def _install(self, view: View) -> bool:
         location = view.location
         for folder in (location.conf, location.logs, location.run, location.secrets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -209,7 +209,7 @@ class EmbeddedRuntime:
             Program(name, definitions, location.logs / f"{name}.log", service.stop_signal, service.stop_seconds)
             for name, service in view.spec.services.items()
         ]
-        self.supervisor.put(view.spec.project, programs)
+        return self.supervisor.put(view.spec.project, programs)
 
     def _startup(self, view: View, report: Report | None) -> Startup:
         project = view.spec.project
@@ -231,7 +231,7 @@ class EmbeddedRuntime:
         # supervisord calls a process running after a second; an answer to the probe tells it sooner.
         if found.state != "RUNNING" and (found.state != "STARTING" or question.is_empty):
             return ServiceStatus(name, title, State.STARTING, found.note)
-        wrong = probe.ask(question, env=view.local[name].env)
+        wrong = probe.ask(question, env=_visitor(view.local[name]))
         state = State.HEALTHY
         if wrong:
             young = time.time() - found.start < view.services[name].ready.seconds
@@ -256,6 +256,11 @@ class EmbeddedRuntime:
             if not any(known[name].pid for name in names if name in known):
                 return
             time.sleep(0.05)
+
+
+def _visitor(local: LocalService) -> dict[str, str]:
+    """A service's environment for a process that is no part of it, and must not be taken for a left-over."""
+    return {name: value for name, value in local.env.items() if name != leftovers.MARKER}
 
 
 def _mounted_contents(spec: StackSpec, service: ServiceSpec) -> str:

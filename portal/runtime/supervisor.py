@@ -113,20 +113,25 @@ class Supervisor:
         self._call("shutdown")
         _wait(lambda: procfs.entry(pid) is None, 120, "supervisord did not stop")
 
-    def put(self, group: str, programs: list[Program]) -> None:
-        """Make `group` known with these programs, nothing started. A group that differs is replaced, which stops it."""
+    def put(self, group: str, programs: list[Program]) -> bool:
+        """Make `group` known with these programs, nothing started.
+
+        Returns:
+            True when a group that differed was replaced, which stopped everything in it.
+        """
         file = self._groups / f"{group}.conf"
         text = render_group(group, programs)
         with self._lock():
             known = group in self._active_groups()
             if known and file.is_file() and file.read_text(encoding="utf-8") == text:
-                return
+                return False
             if known:
                 self._remove(group)
             self._groups.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             self._call("reloadConfig")
             self._call("addProcessGroup", group)
+            return known
 
     def drop(self, group: str) -> None:
         """Stop a group and forget it; nothing happens when it is not known."""

@@ -20,8 +20,8 @@ from portal.runtime import leftovers, procfs
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import PortTakenError, ServiceFailedError
 from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import State
-from portal.runtime.spec import StackSpec, load_stack
+from portal.runtime.protocol import Action, State
+from portal.runtime.spec import StackSpec, load_stack, parse_stack
 from tests.support import tiny_stack
 from tests.support.servers import wait_until
 
@@ -100,6 +100,34 @@ def test_a_stack_outlives_who_started_it(runtime: EmbeddedRuntime, spec: StackSp
     again = EmbeddedRuntime(RuntimePaths(runtime.paths.var))
     assert again.apply(spec).is_empty
     assert pid_of(again, spec, "front") == pid_of(runtime, spec, "front")
+
+
+def test_a_service_that_joins_the_stack_lets_the_others_run_again(runtime: EmbeddedRuntime, spec: StackSpec) -> None:
+    runtime.apply(spec)
+    more = tiny_stack.tiny(side=tiny_stack.service("side", port=8004, offset=3))
+    runtime.apply(more)
+    assert {status.service: status.state for status in runtime.status(more)} == dict.fromkeys(
+        ["front", "middle", "store", "side"], State.HEALTHY
+    )
+
+
+def test_a_service_is_started_anew_when_a_file_it_mounts_changed(runtime: EmbeddedRuntime, tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "a").write_text("1")
+    tree = tiny_stack.tree()
+    tree["services"]["store"]["volumes"] = ["./conf:/etc/conf:ro"]
+    spec = parse_stack(tree, tmp_path / "stack.yaml").derive(services=["store"])
+    runtime.apply(spec)
+    assert runtime.plan(spec).action("store") is Action.KEEP
+    (tmp_path / "conf" / "a").write_text("2")
+    assert runtime.plan(spec).action("store") is Action.RECREATE
+
+
+def test_a_visiting_command_is_never_taken_for_a_left_over(runtime: EmbeddedRuntime, spec: StackSpec) -> None:
+    runtime.apply(spec)
+    told = runtime.exec(spec, "store", ["python", "-c", "import os; print(sorted(os.environ))"])
+    assert leftovers.MARKER not in told.stdout
+    assert "GREETING" in told.stdout
 
 
 def test_a_long_state_folder_works(spec: StackSpec) -> None:

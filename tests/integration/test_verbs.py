@@ -137,6 +137,16 @@ def test_logs_shows_the_last_lines(var: Path, call: Call) -> None:
     assert "rag/api            three" in call(logs.command, "-n", "1").stdout
 
 
+def test_logs_as_one_object(var: Path, call: Call) -> None:
+    folder = var / "control" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "worker.log").write_text("one\ntwo\n")
+    assert only_object(call(logs.command, "worker", "-n", "1", "--json")) == {"logs": {"control/worker": ["two"]}}
+    refused = call(logs.command, "--json", "--follow")
+    assert refused.exit_code == 1
+    assert "cannot follow" in only_object(refused)["error"]["message"]
+
+
 def test_down_can_be_repeated(call: Call) -> None:
     for _ in range(2):
         result = call(down.command, "--json")

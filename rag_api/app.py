@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url="/api/docs",
         openapi_url="/api/openapi.json",
+        swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
     )
     for router in (health.router, accounts.router, bases.router, documents.router, answers_router):

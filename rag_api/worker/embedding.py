@@ -21,7 +21,8 @@ from rag_api.worker.stage import TRANSIENT
 
 log = logging.getLogger(__name__)
 
-BATCH = 32
+# Small, so that a question asked meanwhile waits for a second at most; the calls cost little beside the embedding.
+BATCH = 16
 WRITTEN_AT_ONCE = 256
 DOCUMENTS = 32
 

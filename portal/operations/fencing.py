@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,12 +15,23 @@ from django.conf import settings
 
 from portal.operations.models import Operation
 
+KEEPERS = ("fence", "worker.lock", "agent.lock")
+
 
 def work_dir(operation_id: uuid.UUID) -> Path:
     """The operation's own folder: fence, locks, staging."""
     path = Path(settings.VAR_DIR) / "operations" / str(operation_id)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
+
+
+def clear_work_dir(operation_id: uuid.UUID) -> None:
+    """Remove everything from the operation's folder but what keeps other writers away."""
+    for path in work_dir(operation_id).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in KEEPERS:
+            path.unlink()
 
 
 def fence_path(operation_id: uuid.UUID) -> Path:

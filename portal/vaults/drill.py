@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.db import DatabaseError
 from django.utils import timezone
 
 from backups.secret import write_secret
 from portal.core import places
+from portal.operations import fencing
 from portal.operations.context import Context
 from portal.operations.errors import Fenced, OperationError
 from portal.operations.faults import runtime_faults
@@ -48,7 +48,7 @@ def drill(ctx: Context) -> Outcome:
         with ctx.step("clear", "Clear what an earlier attempt left"):
             arena.remove()
         report = _prove(ctx, arena, found)
-    except Fenced:
+    except (Fenced, DatabaseError):
         raise
     except OperationError as error:
         arena.remove_journaled()
@@ -126,12 +126,12 @@ class Arena:
         """Stop and delete it; nothing happens when it is not there."""
         with runtime_faults():
             places.runtime().remove(self._spec, data=True)
+        # What the agent noted there about a staging that is gone would make it skip the next one.
+        fencing.clear_work_dir(self._ctx.operation.pk)
 
     def remove_journaled(self) -> None:
         with self._ctx.step("remove", "Remove the throw-away stack", undoing=True):
             self.remove()
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._ctx.work / "postgres")
 
     def _report(self, status: ServiceStatus) -> None:
         self._ctx.progress("Start", note=f"{status.title}: {status.state}")

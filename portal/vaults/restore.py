@@ -16,6 +16,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from portal.core import places
+from portal.operations import fencing
 from portal.operations.context import Context
 from portal.operations.errors import Cancelled, Fenced, OperationFailed, OperationRefused
 from portal.operations.models import State
@@ -165,6 +166,7 @@ class Restoration:
             safety_set=safety,
             kept_until=timezone.now() + KEPT_FOR,
         )
+        fencing.clear_work_dir(self._ctx.operation.pk)
         if "canary" in canary:
             BackupSet.objects.filter(pk=self._set.pk).update(proven_at=timezone.now())
         return Outcome(restore_summary(kept))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ from portal.runtime.spec import StackSpec
 from portal.runtime.state import locate, read_state, settle, write_state
 from portal.runtime.translate import Location
 from portal.vaults import agent, bare, jobs, services
+from portal.vaults import drill as drilling
 from portal.vaults import restore as restoring
-from portal.vaults.models import BackupSet, Repository, Restore, RestoreState, SetState
+from portal.vaults.models import BackupSet, Drill, Repository, Restore, RestoreState, SetState
 from portal.vaults.selectors import set_last_good, set_latest
 from tests.support import servers
 
@@ -137,7 +139,7 @@ def finish(operation: Operation, *, crashes: int = 0) -> Operation:
     return operation
 
 
-def crash_once(monkeypatch: pytest.MonkeyPatch, kind: str, *, after: bool) -> None:
+def crash_once(monkeypatch: pytest.MonkeyPatch, kind: str, *, after: bool, module: ModuleType = restoring) -> None:
     """Let the worker die right before or after the agent's job `kind`, once."""
     real = agent.run_agent
     armed = [True]
@@ -151,7 +153,7 @@ def crash_once(monkeypatch: pytest.MonkeyPatch, kind: str, *, after: bool) -> No
             raise OperationalError("crash")
         return result
 
-    monkeypatch.setattr(restoring, "run_agent", run)
+    monkeypatch.setattr(module, "run_agent", run)
 
 
 def test_backup_becomes_a_set(scene: Scene) -> None:
@@ -330,6 +332,49 @@ def test_backup_and_restore_exclude_each_other(scene: Scene) -> None:
     operation_start(kind="backup", target=TARGET)
     with pytest.raises(OperationRefused, match="Backup of rag is queued"):
         scene.restore()
+
+
+def drill(scene: Scene) -> Operation:
+    return operation_start(kind="drill", target=TARGET, params={"set": scene.set.pk})
+
+
+def test_drill_proves_a_set_in_a_stack_of_its_own(scene: Scene) -> None:
+    operation = finish(drill(scene))
+    assert operation.state == State.SUCCEEDED, operation.error
+    assert scene.calls() == ["stage", "swap", "canary"]
+    projects = {project for _, project, _ in scene.runtime.calls}
+    assert projects == {f"drill-{str(operation.pk)[:8]}"}
+    started = {service for verb, _, service in scene.runtime.calls if verb == "start"}
+    assert started == {"postgres", "redis", "vectordb", "ollama", "api"}
+    assert [verb for verb, _, _ in scene.runtime.calls][-1] == "stop"
+    scene.set.refresh_from_db()
+    assert scene.set.proven_at is not None
+    assert (Drill.objects.get().state, operation.result["state"]) == ("passed", "passed")
+
+
+def test_drill_that_finds_a_difference_fails_and_proves_nothing(scene: Scene) -> None:
+    (scene.folder / "canary.differ").touch()
+    operation = finish(drill(scene))
+    assert operation.state == State.FAILED
+    assert "differs in: documents" in operation.error["message"]
+    assert Drill.objects.get().state == "failed"
+    scene.set.refresh_from_db()
+    assert scene.set.proven_at is None
+    assert scene.runtime.calls[-1][0] == "stop"
+
+
+def test_drill_of_a_dead_worker_begins_afresh(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash_once(monkeypatch, "swap", after=False, module=drilling)
+    operation = drill(scene)
+    with pytest.raises(OperationalError):
+        worker.execute(operation.pk)
+    staged = scene.runtime.paths.var / "operations" / str(operation.pk) / "staged.json"
+    assert staged.exists()
+    assert reaper.reap() == 1
+    finish(operation)
+    assert operation.state == State.SUCCEEDED
+    assert scene.calls() == ["stage", "stage", "swap", "canary"]
+    assert not staged.exists()
 
 
 def test_setup_makes_repository_and_plan_once(scene: Scene) -> None:

@@ -28,7 +28,13 @@ RESULTS: dict[str, dict[str, Any]] = {
         "missing": [],
     },
     "init": {"id": "repo"},
-    "canary": {"canary": {"passed": True, "questions": 3, "first_hits": 3}, "counts": {}, "short": []},
+    "canary": {
+        "passed": True,
+        "checks": [],
+        "canary": {"passed": True, "questions": 3, "first_hits": 3},
+        "counts": {},
+        "short": [],
+    },
 }
 STEPS = {"preflight": ["find_set"], "stage": ["find_set", "restore_documents"]}
 
@@ -57,6 +63,12 @@ def main(folder: Path) -> int:
             say(type="error", code="broken", message=f"The {kind} broke.", remedy="Mend it.", data={})
             return 1
         say(type="step", name=name, state="done", data={})
+    if kind == "stage":
+        (Path(job["work"]) / "staged.json").touch()
+    if (folder / f"{kind}.differ").exists():
+        wrong = {"name": "documents", "expected": 3, "found": 2, "ok": False}
+        say(type="result", state="ok", passed=False, checks=[wrong], canary={"passed": True})
+        return 0
     made = job.get("set") or f"20260131T023000Z-{os.getpid():06x}"
     say(type="result", **{"state": "ok", "set": made, **RESULTS.get(kind, {})})
     return 0

@@ -22,7 +22,7 @@ import httpx
 import psycopg
 
 from backups import chroma, process
-from backups.freeze import GATE_CLASS, WRITE_GATE
+from backups.freeze import GATE_CLASS, REMOVAL_GATE, WRITE_GATE
 from tests.support import servers
 
 COLLECTIONS = chroma.COLLECTIONS
@@ -116,18 +116,18 @@ class SampleStack:
             connection.execute("SELECT pg_advisory_unlock_shared(%s, %s)", (GATE_CLASS, WRITE_GATE))
         return path
 
-    def count(self) -> int:
-        """How many vectors Chroma has."""
-        answer = httpx.get(f"{self.chroma_url}{COLLECTIONS}/{self.handle}/count", timeout=5)
-        answer.raise_for_status()
-        return int(answer.json())
-
     def gate_is_open(self) -> bool:
         """Whether a writer would get through the write gate now."""
         with self.connect() as connection:
             found = connection.execute(
                 "SELECT pg_try_advisory_lock_shared(%s, %s)", (GATE_CLASS, WRITE_GATE)
             ).fetchone()
+            return bool(found and found[0])
+
+    def removal_gate_is_free(self) -> bool:
+        """Whether a removal of files would get through now."""
+        with self.connect() as connection:
+            found = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (GATE_CLASS, REMOVAL_GATE)).fetchone()
             return bool(found and found[0])
 
     def upsert(self, ids: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from collections.abc import Collection, Mapping
@@ -64,6 +65,11 @@ class PlacedRuntime(FakeRuntime):
         if crash:
             raise crash
         return super().apply(spec, services=services, report=report, timeout=timeout)
+
+    def remove(self, spec: StackSpec, *, data: bool = False) -> None:
+        super().remove(spec, data=data)
+        if data:
+            shutil.rmtree(self.paths.root(spec.project), ignore_errors=True)
 
     def running(self, spec: StackSpec) -> set[str]:
         return {status.service for status in self.status(spec) if status.state == "healthy"}

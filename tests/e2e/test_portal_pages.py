@@ -89,10 +89,11 @@ def chromium(portal: str) -> Iterator[Browser]:
 
 
 def addresses(used: Rows, running: Operation) -> list[str]:
+    good = f"/sets/{used.good.pk}/"
+    shown = [f"/operations/{row.pk}/" for row in (running, used.failed, used.done)]
     return [
-        "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", f"/sets/{used.good.pk}/",
-        f"/sets/{used.partial.pk}/", f"/sets/{used.good.pk}/restore/", f"/sets/{used.good.pk}/restore/preview/", "/operations/", f"/operations/{running.pk}/",
-        f"/operations/{used.failed.pk}/", f"/operations/{used.done.pk}/", "/help/", "/password/",
+        "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", good, f"/sets/{used.partial.pk}/",
+        f"{good}restore/", f"{good}restore/preview/", "/operations/", *shown, "/help/", "/password/",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ const state = (name, text) => {
 };
 
 document.addEventListener("htmx:sseOpen", () => state("open", "Live"));
-document.addEventListener("htmx:sseError", () => state("polling", "Refreshing every few seconds"));
+document.addEventListener("htmx:sseError", () => state("polling", "Refreshing by itself"));
 
 let pinned = new Map();
 const atEnd = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 24;

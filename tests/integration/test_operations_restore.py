@@ -2,136 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import threading
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Mapping
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
-from pytest_django import Settings
 
-from config.celery import app
-from portal.core import places
 from portal.operations import reaper, worker
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_cancel, operation_start
-from portal.runtime.fake import FakeRuntime
-from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import Plan, Report
-from portal.runtime.spec import StackSpec
-from portal.runtime.state import locate, read_state, settle, write_state
-from portal.runtime.translate import Location
-from portal.vaults import agent, bare, jobs, services
+from portal.vaults import agent, services
 from portal.vaults import drill as drilling
 from portal.vaults import restore as restoring
 from portal.vaults.models import BackupSet, Drill, Repository, Restore, RestoreState, SetState
 from portal.vaults.selectors import set_last_good, set_latest
-from tests.support import servers
+from tests.support import portal_scene, servers
+from tests.support.portal_scene import TARGET, Scene
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
-TARGET = "stack:rag"
 DATA_USERS = {"api", "ingest", "vectordb", "ollama"}
 
 
-class PlacedRuntime(FakeRuntime):
-    """The fake runtime with a place on this machine; `crash` is raised by the next start."""
-
-    def __init__(self, var: Path) -> None:
-        super().__init__()
-        self.paths = RuntimePaths(var)
-        self.crash: Exception | None = None
-
-    def locate(self, spec: StackSpec) -> Location:
-        return locate(spec, settle(spec, read_state(self.paths.root(spec.project))), self.paths)
-
-    def apply(
-        self,
-        spec: StackSpec,
-        *,
-        services: Collection[str] | None = None,
-        report: Report | None = None,
-        timeout: float = 180.0,
-    ) -> Plan:
-        crash, self.crash = self.crash, None
-        if crash:
-            raise crash
-        return super().apply(spec, services=services, report=report, timeout=timeout)
-
-    def remove(self, spec: StackSpec, *, data: bool = False) -> None:
-        super().remove(spec, data=data)
-        if data:
-            shutil.rmtree(self.paths.root(spec.project), ignore_errors=True)
-
-    def running(self, spec: StackSpec) -> set[str]:
-        return {status.service for status in self.status(spec) if status.state == "healthy"}
-
-
-class Scene:
-    """One stack that runs, one complete set of it, an agent that obeys files in `folder`."""
-
-    def __init__(self, runtime: PlacedRuntime, spec: StackSpec, folder: Path, found: BackupSet) -> None:
-        self.runtime, self.spec, self.folder, self.set = runtime, spec, folder, found
-
-    def restore(self, *, safety: bool = False) -> Operation:
-        return operation_start(kind="restore", target=TARGET, params={"set": self.set.pk, "safety": safety})
-
-    def calls(self) -> list[str]:
-        path = self.folder / "calls"
-        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
-
-    def stopped_and_started(self) -> bool:
-        """Whether everything runs that ran before."""
-        return self.runtime.running(self.spec) == set(self.spec.services)
-
-
-@pytest.fixture
-def scene(
-    settings: Settings,
-    valkey_server: servers.Valkey,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Scene:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = app.conf["broker_url"] = valkey_server.url
-    settings.OPERATION_HEARTBEAT_SECONDS = 0.05
-    settings.OPERATION_STALE_SECONDS = 0
-    runtime = PlacedRuntime(tmp_path)
-    monkeypatch.setattr(places, "runtime", lambda: runtime)
-    monkeypatch.setattr(jobs, "_tool", lambda _: Path("/bin/true"))
-    folder = tmp_path / "agent"
-    folder.mkdir()
-    fake = (sys.executable, str(servers.REPO / "tests" / "support" / "fake_agent.py"), str(folder))
-    monkeypatch.setattr(agent, "COMMAND", fake)
-    monkeypatch.setattr(bare, "COMMAND", fake)
-    spec = places.stack_spec("rag")
-    write_state(runtime.paths.root("rag"), settle(spec, None))
-    _point_redis_at(valkey_server, runtime, spec, monkeypatch)
-    runtime.apply(spec)
-    runtime.calls.clear()
-    repository = Repository.objects.create(name="default", url=str(tmp_path / "repo"), password_file="x")
-    taken = datetime(2026, 1, 31, tzinfo=UTC)
-    found = BackupSet.objects.create(
-        id="20260131T000000Z-aaaaaa", stack="rag", repository=repository, state=SetState.COMPLETE, taken_at=taken
-    )
-    return Scene(runtime, spec, folder, found)
-
-
-def _point_redis_at(
-    server: servers.Valkey, runtime: PlacedRuntime, spec: StackSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = runtime.locate(spec)
-    here.secrets.mkdir(parents=True)
-    here.secret("redis_password").write_text(server.password)
-    monkeypatch.setattr(Location, "port", lambda *_: server.port)
+scene = portal_scene.scene
 
 
 def finish(operation: Operation, *, crashes: int = 0) -> Operation:

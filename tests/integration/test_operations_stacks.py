@@ -1,0 +1,74 @@
+"""Starting, stopping and restarting a stack, and what its selectors say."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+
+from portal.operations import reaper, worker
+from portal.operations.errors import OperationRefused
+from portal.operations.models import Operation, State
+from portal.operations.services import operation_start
+from portal.stacks.models import StackState
+from portal.stacks.selectors import stack_get_default, stack_logs, stack_services
+from tests.support import portal_scene
+from tests.support.portal_scene import TARGET, Scene
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+scene = portal_scene.scene
+
+
+def run(kind: str, **params: str) -> Operation:
+    operation = operation_start(kind=kind, target=TARGET, params=params)
+    worker.execute(operation.pk)
+    operation.refresh_from_db()
+    return operation
+
+
+def states() -> dict[str, str]:
+    return {row.name: row.state for row in stack_services(stack_get_default())}
+
+
+def test_stop_and_start_are_remembered(scene: Scene) -> None:
+    assert run("stack.stop").state == State.SUCCEEDED
+    assert set(states().values()) == {"stopped"}
+    assert stack_get_default().state == StackState.STOPPED
+    assert run("stack.start").state == State.SUCCEEDED
+    assert set(states().values()) == {"healthy"}
+    assert stack_get_default().state == StackState.RUNNING
+
+
+def test_restart_of_one_service_leaves_the_others(scene: Scene) -> None:
+    assert run("stack.restart", service="frontend").state == State.SUCCEEDED
+    assert scene.runtime.calls == [("stop", "rag", "frontend"), ("start", "rag", "frontend")]
+    assert stack_logs(stack_get_default(), "frontend")[-1] == "started"
+
+
+def test_worker_that_dies_within_a_restart_still_starts(scene: Scene) -> None:
+    scene.runtime.crash = OperationalError("crash")
+    operation = operation_start(kind="stack.restart", target=TARGET, params={})
+    with pytest.raises(OperationalError):
+        worker.execute(operation.pk)
+    assert set(states().values()) == {"stopped"}
+    assert reaper.reap() == 1
+    worker.execute(operation.pk)
+    assert set(states().values()) == {"healthy"}
+    assert sum(verb == "stop" for verb, _, _ in scene.runtime.calls) == len(scene.spec.services)
+
+
+def test_service_that_does_not_come_up_fails_the_operation_with_its_remedy(scene: Scene) -> None:
+    run("stack.stop")
+    scene.runtime.faults["api"] = "no configuration"
+    operation = run("stack.start")
+    assert (operation.state, operation.error["code"]) == (State.FAILED, "service_failed")
+    assert operation.error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("target", "params", "sentence"),
+    [("stack:other", {}, "no stack called other"), (TARGET, {"service": "mail"}, "no service mail")],
+)
+def test_what_does_not_exist_is_refused(scene: Scene, target: str, params: dict[str, str], sentence: str) -> None:
+    with pytest.raises(OperationRefused, match=sentence):
+        operation_start(kind="stack.stop", target=target, params=params)

@@ -108,7 +108,8 @@ def _extract(arguments: argparse.Namespace, repository: Repository, target: Path
 def _sentences(found: FoundSet, report: dict[str, Any]) -> Iterator[str]:
     files = ", ".join(f"{name} {count}" for name, count in report["files"].items())
     yield f"Set {found.manifest.set_id} of {found.manifest.taken_at:%Y-%m-%d %H:%M} UTC is {found.state}."
-    yield f"Every file is as set.json lists it; files: {files}."
+    flaws = report["flaws"]
+    yield f"Files: {files}; " + (f"not as set.json lists them: {', '.join(flaws[:10])}" if flaws else "all as listed.")
     if report["dump_entries"] is None:
         yield "The database dump was not opened, because pg_restore is not here; its checksum is right."
     if found.manifest.missing:

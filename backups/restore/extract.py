@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from backups.errors import RestoreError
 from backups.manifest import DUMP, STAGED
 from backups.repository import Repository
 from backups.restore import postgres, verify
+from backups.restore.errors import SetDamaged
 from backups.restore.sets import FoundSet
 from backups.restore.space import Need, require_space
 from backups.restore.stage import origins
@@ -35,7 +36,8 @@ def extract(found: FoundSet, repository: Repository, target: Path, pg_bin: Path 
         pg_bin: folder of pg_restore; without it the dump's checksum is all that is checked.
 
     Returns:
-        `files` per source, `vectors` per collection, `dump_entries` and `named` (None without pg_restore).
+        `files` listed per source, `flaws` (only a partial set may have some), `vectors` per collection, `dump_entries`
+        and `named` (None without pg_restore).
 
     Raises:
         TargetNotEmpty, SpaceShort: before anything is written.
@@ -47,20 +49,23 @@ def extract(found: FoundSet, repository: Repository, target: Path, pg_bin: Path 
     require_space([Need(target, sum(entry.bytes for entry in manifest.files))])
     target.mkdir(parents=True, exist_ok=True)
     manifest.write(target / "set.json")
-    files = {name: _bring(found, repository, name, target / name) for name in FOLDERS}
+    flaws = [flaw for name in FOLDERS for flaw in _bring(found, repository, name, target / name)]
+    if flaws and found.state == "complete":
+        raise SetDamaged(f"{len(flaws)} files are not as set.json has them: {flaws[0]}", files=flaws[: verify.NAMED])
     vectors = verify.verify_vectors(target / "vectors", manifest)
     verify.verify_models(manifest)
     dump = target / DUMP
     return {
-        "files": files,
+        "files": {name: len(list(manifest.files_of(name))) for name in FOLDERS},
+        "flaws": flaws,
         "vectors": vectors,
         "dump_entries": None if pg_bin is None else postgres.list_dump(pg_bin, dump),
         "named": None if pg_bin is None else _link_by_name(target, pg_bin, dump),
     }
 
 
-def _bring(found: FoundSet, repository: Repository, name: str, folder: Path) -> int:
-    """Restore one source and verify it; returns its number of files."""
+def _bring(found: FoundSet, repository: Repository, name: str, folder: Path) -> list[str]:
+    """Restore one source; returns the files that are not as listed, see verify.find_flaws."""
     places = [(f"/{STAGED}/{name}", "")] if name in _WHOLE else origins(found.manifest, name)
     folder.mkdir()
     for origin, inner in places if any(True for _ in found.manifest.files_of(name)) else ():
@@ -69,23 +74,27 @@ def _bring(found: FoundSet, repository: Repository, name: str, folder: Path) -> 
         repository.restore(found.snapshot.id, folder=origin, target=part)
     if name in ("documents", "models"):
         verify.remove_unlisted(found.manifest.files_of(name), folder)
-    return verify.verify_files(found.manifest.files_of(name), folder)
+    return verify.find_flaws(list(found.manifest.files_of(name)), folder)
 
 
 def _link_by_name(target: Path, pg_bin: Path, dump: Path) -> int:
     """Link every document under its name; equal names get a number. Returns how many."""
-    folder, seen = target / BY_NAME, Counter[str]()
+    folder, named = target / BY_NAME, 0
     folder.mkdir()
     for row in postgres.table_rows(pg_bin, dump, "documents"):
         sha256, name = row.get("sha256", ""), _safe(row.get("name", ""))
         file = target / "documents" / sha256[:2] / sha256
-        if not sha256 or not file.exists():
-            continue
-        stem, suffix = Path(name).stem, Path(name).suffix
-        number = seen[name]
-        seen[name] += 1
-        (folder / (f"{stem} ({number + 1}){suffix}" if number else name)).symlink_to(os.path.relpath(file, folder))
-    return seen.total()
+        if sha256 and file.exists():
+            _unused(folder, name).symlink_to(os.path.relpath(file, folder))
+            named += 1
+    return named
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """`name` in `folder`, with a number when that is taken."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    numbered = (f"{stem} ({number}){suffix}" for number in count(2))
+    return next(folder / one for one in chain([name], numbered) if not (folder / one).is_symlink())
 
 
 def _safe(name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from backups.journal import Context, Fence, Journal, agent_lock
+from backups.manifest import Manifest
 from backups.process import Running
 from backups.restore.jobs import JOBS
 from tests.support import servers
@@ -184,10 +186,16 @@ def test_a_set_is_rescued_without_portal_or_stack(stack: SmallStack, tmp_path: P
 
 
 def test_a_partial_set_is_rescued_with_a_status_of_its_own(stack: SmallStack) -> None:
-    partial = alter_set(stack, "latest", tags=("state:partial",))
+    def one_other_sum(manifest: Manifest) -> Manifest:
+        first, *others = manifest.files_of("documents")
+        rest = [entry for entry in manifest.files if entry.source != "documents"]
+        return replace(manifest, files=(replace(first, sha256="0" * 64), *others, *rest))
+
+    partial = alter_set(stack, "latest", tags=("state:partial",), change=one_other_sum)
     code, out, err = rescue(stack, "verify", "--set", partial, "--json")
     assert code == 3, err
-    assert json.loads(out)["state"] == "partial"
+    found = json.loads(out)
+    assert (found["state"], len(found["flaws"]), found["files"]["documents"]) == ("partial", 1, 4)
 
 
 def test_rescue_says_what_is_wrong(stack: SmallStack, tmp_path: Path) -> None:

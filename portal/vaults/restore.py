@@ -256,9 +256,15 @@ def restore_undo(ctx: Context) -> Outcome:
 
 @operation_kind("restore.confirm", title="Confirmation of the restore", claims=_undo_claims)
 def restore_confirm(ctx: Context) -> Outcome:
-    """Remove the data from before a restore."""
+    """Remove the data from before a restore, and from before the earlier ones that it was built upon."""
     row = _resumed_restore(ctx)
     stack = stack_place(places.stack_spec(ctx.operation.stack_name))
+    earlier = Restore.objects.select_related("set").filter(
+        state=RestoreState.KEPT, set__stack=ctx.operation.stack_name, created_at__lt=row.created_at
+    )
+    for each in earlier:
+        run_agent(ctx, agent_job(ctx, "discard", stack=stack, operation=str(each.operation_id)), undoing=True)
+        _close(each, RestoreState.CONFIRMED)
     run_agent(ctx, agent_job(ctx, "discard", stack=stack, operation=str(row.operation_id)), undoing=True)
     return _close(row, RestoreState.CONFIRMED)
 

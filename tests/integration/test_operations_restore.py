@@ -225,6 +225,15 @@ def test_kept_data_is_removed_when_its_time_is_over(scene: Scene) -> None:
     assert Restore.objects.get().state == RestoreState.CONFIRMED
 
 
+def test_confirming_a_restore_confirms_those_before_it(scene: Scene) -> None:
+    first, second = finish(scene.restore()), finish(scene.restore())
+    with pytest.raises(OperationRefused, match="Only the newest"):
+        operation_start(kind="restore.confirm", target=TARGET, params={"restore": str(first.pk)})
+    finish(operation_start(kind="restore.confirm", target=TARGET, params={"restore": str(second.pk)}))
+    assert set(Restore.objects.values_list("state", flat=True)) == {RestoreState.CONFIRMED}
+    assert scene.calls()[-2:] == ["discard", "discard"]
+
+
 @pytest.mark.parametrize(("change", "sentence"), [({"state": "partial"}, "is partial"), ({"id": "x"}, "no backup set")])
 def test_sets_that_cannot_be_restored_are_refused(scene: Scene, change: dict[str, str], sentence: str) -> None:
     wanted = change.get("id", scene.set.pk)

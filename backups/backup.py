@@ -58,6 +58,7 @@ class Backup:
         self._repository = Repository(job.require_repository(), job.tools.restic, job.cache)
         self._dumper = postgres.Dumper(job.tools.pg_bin, self._stack.postgres)
         self.set_id = job.set_id or new_set_id(datetime.now(UTC))
+        self._frozen: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
         with self._context.step("preflight") as told:
@@ -77,8 +78,11 @@ class Backup:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _stored_by_an_earlier_attempt(self) -> tuple[Manifest, BackupOutcome, list[str]] | None:
-        """The set, when an attempt that was killed afterwards had stored it already; it is compared again."""
-        if self._job.attempt == 1 or self._job.set_id is None:
+        """The set, when an agent that was killed afterwards had stored it already; it is compared again."""
+        begun = self._job.work / f"begun-{self.set_id}"
+        if not begun.exists():
+            # The first agent of a set need not ask the repository; each start of restic costs up to a second.
+            begun.touch()
             return None
         found = self._repository.snapshots(tags=["ragkeep", f"set:{self.set_id}"], host=self._stack.host)
         if not found:
@@ -98,7 +102,14 @@ class Backup:
             with self._context.step("freeze") as told:
                 held.enter_context(removal_gate(self._stack.postgres))
                 moment, snapshot = open_snapshot.enter_context(self._freeze(warm))
-                told.update(freeze_ms=moment.milliseconds, attempt=moment.attempt, hnsw_copied=moment.hnsw_copied)
+                self._frozen = {
+                    "freeze_ms": moment.milliseconds,
+                    "attempt": moment.attempt,
+                    "hnsw_copied": moment.hnsw_copied,
+                    "taken_at": moment.taken_at.isoformat(),
+                    "thawed_at": moment.thawed_at.isoformat(),
+                }
+                told.update(self._frozen)
             with self._context.step("dump"):
                 tables = self._dump(snapshot)
             with self._context.step("verify") as told:
@@ -269,6 +280,7 @@ class Backup:
             "repository_id": repository_id,
             "taken_at": manifest.taken_at.isoformat(),
             "freeze_ms": manifest.freeze_ms,
+            "freeze": self._frozen,
             "seconds": dict(self._context.seconds),
             "bytes_total": outcome.bytes_total,
             "bytes_added": outcome.bytes_added,

@@ -44,9 +44,13 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What a freeze gave. `milliseconds`: from the request of the write gate to the thaw; `attempt` counts from 1."""
+    """What a freeze gave. `milliseconds`: from the request of the write gate to the thaw; `attempt` counts from 1.
+
+    Nothing at all commits between `taken_at` and `thawed_at`.
+    """
 
     taken_at: datetime
+    thawed_at: datetime
     milliseconds: float
     attempt: int
     hnsw_copied: int
@@ -114,10 +118,11 @@ class Freezer:
             manifests = self.manifests()
             copied = self.warm.finish()
             self.fault()
+            thawed_at = datetime.now(UTC)
             self.holder.ask("release", "released")
         milliseconds = round((time.monotonic() - began) * 1000, 1)
         self.gate.close()
-        return Frozen(taken_at, milliseconds, attempt, copied, manifests)
+        return Frozen(taken_at, thawed_at, milliseconds, attempt, copied, manifests)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from portal.core import places
@@ -37,15 +37,21 @@ def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
 
 @operation_kind("backup", title="Backup", claims=_claims)
 def backup(ctx: Context) -> Outcome:
-    """Take a set. A worker that takes over takes a new one: the agent removes what a dead one staged, and what was
-    never committed is in no list."""
+    """Take a set. Whoever takes over, worker or agent, takes the same one: what a dead agent had stored is compared
+    and recorded, what it had only staged is removed and made again."""
     repository = repository_of(ctx.params)
     stack = stack_place(places.stack_spec(ctx.operation.stack_name))
     began = time.monotonic()
-    result = run_agent(ctx, agent_job(ctx, "backup", stack=stack, repository=repository))
+    job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx))
+    result = run_agent(ctx, job)
     made = _record(ctx, repository, result, round(time.monotonic() - began, 2))
     state = State.SUCCEEDED if made.state == SetState.COMPLETE else State.PARTIAL
-    return Outcome({**set_summary(made), "missing": result.get("missing", [])}, state)
+    told = {"missing": result.get("missing", []), "freeze": result.get("freeze", {})}
+    return Outcome({**set_summary(made), **told}, state)
+
+
+def _set_id(ctx: Context) -> str:
+    return f"{ctx.operation.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ctx.operation.pk.hex[:6]}"
 
 
 def _record(ctx: Context, repository: Repository, result: Mapping[str, Any], seconds: float) -> BackupSet:

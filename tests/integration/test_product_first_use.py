@@ -18,8 +18,9 @@ FIELDS = {"portal_url", "chat_url", "api_url", "admin", "healthy", "set_id", "dr
 
 
 def pids(product: Product) -> dict[str, int]:
-    """The process of every service of the stack."""
-    return {service["name"]: service["pid"] for service in product.json("status")["services"]}
+    """The process of every service."""
+    groups = product.json("status")["services"]
+    return {f"{name}/{item['service']}": item["pid"] for name, group in groups.items() for item in group}
 
 
 def test_the_first_up_ends_with_a_proven_backup(product: Product) -> None:
@@ -28,7 +29,7 @@ def test_the_first_up_ends_with_a_proven_backup(product: Product) -> None:
     assert first["healthy"] is True
     assert first["drill"] == "passed"
     sets = product.json("sets")["sets"]
-    assert first["set_id"] in [item["id"] for item in sets if item["state"] == "complete"]
+    assert first["set_id"] in [item["set_id"] for item in sets if item["state"] == "complete"]
 
 
 def test_a_second_up_creates_nothing_again_and_keeps_the_password_to_itself(product: Product) -> None:

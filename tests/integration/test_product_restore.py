@@ -213,9 +213,9 @@ def test_everything_comes_back_after_a_disaster_and_the_restore_can_be_undone(
         assert listing(api) == before
         assert retrieved(api) == hits
     assert product.json("status")["healthy"] is True
-    assert product.json("restore", "--undo")["state"] == "undone"
+    assert product.json("restore", "--undo", "--yes")["state"] == "undone"
     assert product.json("restore", "--set", taken["set_id"], "--yes", "--no-safety")["state"] == "kept"
-    assert product.json("restore", "--confirm")["state"] == "confirmed"
+    assert product.json("restore", "--confirm", "--yes")["state"] == "confirmed"
     with product.api() as api:
         assert listing(api) == before
 

@@ -113,8 +113,12 @@ class VolumeFolders:
         return inode(self.live) == pair.new and self.place_of(pair.old) in (None, self.kept)
 
     def is_back(self, pair: Pair) -> bool:
-        """Whether the old data is live and the new is out of the way (staged, or removed since)."""
-        return inode(self.live) == pair.old and self.place_of(pair.new) in (None, self.staging)
+        """Whether the old data is live and the new is out of the way (staged, or removed since).
+
+        Where nothing was live before, a service that was started since may have made a folder of its own.
+        """
+        old_is_live = pair.old is None or inode(self.live) == pair.old
+        return old_is_live and self.place_of(pair.new) in (None, self.staging)
 
     def _settle(self, *, wanted: int, other: int | None, parking: Path, between: Callable[[], None]) -> None:
         place = self.place_of(wanted)

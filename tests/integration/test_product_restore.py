@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.support.documents import BAKERY, HARBOUR, TURBINE, corpus, encrypted_pdf
-from tests.support.product import Product, settled
+from tests.support.product import Product, settled, upload
 
 pytestmark = pytest.mark.integration
 
@@ -198,9 +198,7 @@ def test_a_set_taken_under_load_is_complete_and_disturbs_nobody(product: Product
     assert 0 < taken["freeze_ms"] < 500
 
 
-def test_everything_comes_back_after_a_disaster_and_the_restore_can_be_undone(
-    product: Product, filled: dict[str, Any]
-) -> None:
+def test_everything_comes_back_after_a_disaster(product: Product, filled: dict[str, Any]) -> None:
     with product.api() as api:
         settled(api, filled["ready"])
         before, hits = listing(api), retrieved(api)
@@ -213,11 +211,22 @@ def test_everything_comes_back_after_a_disaster_and_the_restore_can_be_undone(
         assert listing(api) == before
         assert retrieved(api) == hits
     assert product.json("status")["healthy"] is True
-    assert product.json("restore", "--undo", "--yes")["state"] == "undone"
-    assert product.json("restore", "--set", taken["set_id"], "--yes", "--no-safety")["state"] == "kept"
     assert product.json("restore", "--confirm", "--yes")["state"] == "confirmed"
+
+
+def test_a_restore_that_was_a_mistake_is_undone(product: Product, filled: dict[str, Any]) -> None:
+    with product.api() as api:
+        added = upload(api, {"added-since.txt": b"The tide mill of Oesterwede grinds buckwheat since 1742."})
+        settled(api, filled["ready"] + 1)
+        before = listing(api)
+    product.json("restore", "--set", "latest", "--yes", "--no-safety")
+    with product.api() as api:
+        assert not set(added.values()) & set(listing(api))
+    assert product.json("restore", "--undo", "--yes")["state"] == "undone"
     with product.api() as api:
         assert listing(api) == before
+        found = api.post("/api/search", json={"question": "What does the tide mill of Oesterwede grind?"}).json()
+        assert found["hits"][0]["document"] == "added-since.txt"
 
 
 def ruin(product: Product, documents: list[str]) -> None:

@@ -13,6 +13,7 @@ from psycopg import sql
 from backups.restore import exchange, swap
 from backups.restore.database import Server
 from backups.restore.errors import SwapConflict
+from backups.restore.folders import remove_tree
 from backups.restore.swap import Target
 from backups.secret import Secret
 from tests.support import servers
@@ -281,6 +282,19 @@ def test_discard_after_an_undo_keeps_the_old_data_only(make_target: Callable[[bo
     swap.discard(target, never)
     assert is_all(target, OLD)
     assert target.names.staging not in target.server.oids()  # type: ignore[union-attr]
+
+
+def test_discard_after_an_undo_leaves_what_a_service_made_where_nothing_was(
+    make_target: Callable[[bool], Target],
+) -> None:
+    target = make_target(False)
+    remove_tree(target.folders("vectors").live)
+    swap.swap(target, SET, RESTORED, never)
+    swap.unswap(target, never)
+    fill(target.folders("vectors").live, "made by the started service")
+    swap.discard(target, never)
+    assert state(target)["vectors"] == "made by the started service"
+    assert [entry.name for entry in target.volumes["vectors"].iterdir()] == ["live"]
 
 
 def test_discard_refuses_a_swap_that_stands_half_way(make_target: Callable[[bool], Target]) -> None:

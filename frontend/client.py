@@ -27,30 +27,41 @@ class ServiceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage that an answer rests on; `page` is None where the format has no pages."""
+    """A passage the model was given: `n` is the number it is cited by, `page` None where the format has no pages."""
 
+    n: int
     document: str
     page: int | None
+    heading: str
     passage: str
-    score: float
+    cited: bool
 
     @classmethod
     def from_json(cls, data: Json) -> Source:
-        return cls(data["document"], data.get("page"), data["passage"], float(data["score"]))
+        return cls(
+            int(data["n"]),
+            data["document"],
+            data.get("page"),
+            data.get("heading") or "",
+            data["passage"],
+            bool(data.get("cited")),
+        )
 
     @property
-    def title(self) -> str:
-        return self.document if self.page is None else f"{self.document}, page {self.page}"
+    def place(self) -> str:
+        """Where in the document: page and heading, as far as they are known."""
+        return " · ".join(part for part in (f"page {self.page}" if self.page else "", self.heading) if part)
 
 
 @dataclass(slots=True)
 class Answer:
-    """An answer while it arrives: `sources` first, then `text` piece by piece."""
+    """An answer while it arrives: `sources` first, then `text` piece by piece; `done` when it is whole."""
 
     text: str = ""
     sources: list[Source] = field(default_factory=list)
     conversation_id: str | None = None
     found: bool = True
+    done: bool = False
 
 
 class Service:
@@ -76,14 +87,18 @@ class Service:
         found: list[Json] = answer["bases"]
         return found
 
-    def documents(self, base: str | None = None, after: str | None = None) -> Json:
-        """Return {documents, counts, next}: one page of the list, newest first."""
-        wanted = {"base": base, "after": after, "limit": "200"}
+    def documents(self, *, limit: int, after: int | None = None, state: str | None = None, name: str = "") -> Json:
+        """Return {documents, counts, next}: one page of the list, newest first, of names that contain `name`."""
+        wanted = {"after": after, "limit": limit, "state": state, "name": name}
         return self._json("GET", "/api/documents", params={k: v for k, v in wanted.items() if v})
 
     def upload(self, name: str, content: IO[bytes], base: str | None = None) -> Json:
         data = {"base": base} if base else {}
         return self._json("POST", "/api/documents", files={"file": (name, content)}, data=data)
+
+    def content(self, document_id: str) -> bytes:
+        """The file as it was uploaded."""
+        return self._request("GET", f"/api/documents/{document_id}/content").content
 
     def delete(self, document_id: str) -> None:
         self._json("DELETE", f"/api/documents/{document_id}")
@@ -120,27 +135,37 @@ class Service:
             raise _unreachable(error) from None
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:  # noqa: ANN401 - httpx's own argument types
+        response = self._request(method, path, **arguments)
+        answer: Json = response.json() if response.content else {}
+        return answer
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - as above
         try:
             response = self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise _unreachable(error) from None
         if response.is_error:
             raise _refusal(response)
-        answer: Json = response.json() if response.content else {}
-        return answer
+        return response
 
 
 def _take(name: str, data: Json, answer: Answer) -> Iterator[str]:
     if name == "sources":
-        answer.sources = [Source.from_json(item) for item in data["sources"]]
-        answer.found = bool(data.get("found", True))
+        _fill(answer, data)
     elif name == "token":
         answer.text += data["text"]
         yield data["text"]
     elif name == "done":
-        answer.conversation_id = data.get("conversation_id") or answer.conversation_id
+        _fill(answer, data)
+        answer.text, answer.done = data["answer"], True
     elif name == "error":
         raise ServiceError(data["message"], code=data["code"])
+
+
+def _fill(answer: Answer, data: Json) -> None:
+    answer.sources = [Source.from_json(item) for item in data["sources"]]
+    answer.found = bool(data["found"])
+    answer.conversation_id = data["conversation_id"]
 
 
 def _refusal(response: httpx.Response) -> ServiceError:

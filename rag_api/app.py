@@ -22,7 +22,7 @@ from rag_api.accounts import bootstrap_admin
 from rag_api.answers.routes import router as answers_router
 from rag_api.errors import ApiError, UnavailableError
 from rag_api.logs import setup_logging
-from rag_api.routes import accounts, bases, documents, health
+from rag_api.routes import accounts, bases, browser, documents, health
 from rag_api.services import open_services
 from rag_api.settings import Settings, load_settings
 from rag_api.storage import Storage
@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
     )
-    for router in (health.router, accounts.router, bases.router, documents.router, answers_router):
+    for router in (health.router, accounts.router, browser.router, bases.router, documents.router, answers_router):
         app.include_router(router)
     app.add_middleware(LimitBody)
     _handle_errors(app)

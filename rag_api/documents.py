@@ -72,20 +72,29 @@ def document_get(connection: Connection, user: User, document_id: UUID, need: Ne
 
 
 def document_list(
-    connection: Connection, user: User, *, base_id: UUID | None, state: str | None, limit: int, after: int | None
+    connection: Connection,
+    user: User,
+    *,
+    base_id: UUID | None,
+    state: str | None,
+    limit: int,
+    after: int | None,
+    name: str | None = None,
 ) -> tuple[list[Row], dict[str, int]]:
     """Documents the user may see, newest first, starting behind the one with sequence number `after`.
 
     Returns:
-        Up to `limit` rows, and how many documents there are in each state (whatever `state` was asked for).
+        Up to `limit` rows, those with `name` in their file name, and how many documents there are in each state
+        (whatever `state` and `name` were asked for).
     """
     if base_id is not None:
         authorise(connection, user, Need.READ, base_id)
     bases = [base_id] if base_id is not None else bases_visible(connection, user)
     rows = connection.execute(
         "SELECT * FROM documents WHERE base_id = ANY(%(bases)s) AND (%(state)s::text IS NULL OR state = %(state)s)"
+        " AND (%(name)s::text IS NULL OR strpos(lower(name), lower(%(name)s)) > 0)"
         " AND (%(after)s::bigint IS NULL OR seq < %(after)s) ORDER BY seq DESC LIMIT %(limit)s",
-        {"bases": bases, "state": state, "after": after, "limit": limit},
+        {"bases": bases, "state": state, "after": after, "limit": limit, "name": name},
     ).fetchall()
     counts = connection.execute(
         "SELECT state, count(*) AS n FROM documents WHERE base_id = ANY(%s) GROUP BY state", (bases,)

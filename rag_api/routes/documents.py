@@ -100,10 +100,13 @@ def list_documents(
     state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: int | None = None,
+    name: Annotated[str | None, Query(max_length=200)] = None,
 ) -> DocumentList:
-    """My documents and those of bases I am a member of, newest first."""
+    """My documents and those of bases I am a member of, newest first; `name` is a part of the file's name."""
     with services.pool.connection() as connection:
-        rows, counts = documents.document_list(connection, user, base_id=base, state=state, limit=limit, after=after)
+        rows, counts = documents.document_list(
+            connection, user, base_id=base, state=state, limit=limit, after=after, name=name
+        )
     following = rows[-1]["seq"] if len(rows) == limit else None
     shown = [Document(**documents.document_json(row)) for row in rows]
     return DocumentList(documents=shown, counts=counts, next=following)

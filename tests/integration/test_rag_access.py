@@ -49,7 +49,13 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int, int]] = {
     ("DELETE", "/api/session"): (401, 204, 204, 204, 204, 204),
 }
 # For everyone, signed in or not.
-OPEN = {("POST", "/api/session"), ("GET", "/health"), ("GET", "/ready")}
+OPEN = {
+    ("POST", "/api/session"),
+    ("POST", "/api/sign-in"),
+    ("POST", "/api/sign-out"),
+    ("GET", "/health"),
+    ("GET", "/ready"),
+}
 
 
 @dataclass

@@ -19,7 +19,7 @@ from rag_api.deps import visible_bases
 from rag_api.retrieval.retrieve import Hit, Retrieval, hybrid
 from rag_api.services import Services
 
-NOT_FOUND = "I found nothing about this in your documents."
+NOT_FOUND = "This is not in your documents: no passage in them answers the question."
 
 
 @dataclass(slots=True)

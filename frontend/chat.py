@@ -122,7 +122,7 @@ def _sources(sources: list[Source]) -> None:
     st.caption("Sources" if cited else "The answer cites none of the passages it was given:")
     for source in in_reading_order(sources):
         place = f" — {inert(source.place)}" if source.place else ""
-        with st.expander(f"{mark(source.n, cited=source.cited)} **{inert(source.document)}**{place}"):
+        with st.expander(f"{mark(source.n, cited=source.cited)} \u2002**{inert(source.document)}**{place}"):
             st.text(source.passage)
             if cited and not source.cited:
                 st.caption("The model was given this passage, but the answer does not cite it.")

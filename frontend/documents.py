@@ -133,10 +133,11 @@ def _table(documents: list[Json], number: int) -> None:
         key=f"table-{number}-{documents[0]['id']}",
         placeholder="-",
         column_config={
-            "Name": st.column_config.TextColumn(width="large"),
-            "Size": st.column_config.NumberColumn(format="bytes", width="small"),
-            "Pages": st.column_config.NumberColumn(width="small"),
-            "Added": st.column_config.DatetimeColumn(format="distance", width="small"),
+            "Name": st.column_config.TextColumn(width=260),
+            "State": st.column_config.TextColumn(width=110),
+            "Pages": st.column_config.NumberColumn(width=65),
+            "Size": st.column_config.NumberColumn(format="bytes", width=75),
+            "Added": st.column_config.DatetimeColumn(format="distance", width=125),
         },
     )
     selected = [documents[index] for index in chosen["selection"]["rows"] if index < len(documents)]

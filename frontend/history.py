@@ -36,6 +36,10 @@ def name(conversation_id: str) -> None:
     st.query_params[PARAMETER] = conversation_id
 
 
+def _choose(conversation_id: str) -> None:
+    st.query_params[PARAMETER] = conversation_id
+
+
 def leave() -> None:
     """Another page is shown, whose address names no conversation; coming back opens the same one."""
     st.session_state["away"] = True
@@ -89,7 +93,9 @@ def _row(item: dict[str, Any]) -> None:
     identifier, title = item["id"], inert(one_line(item["title"]))
     chosen = "current" if identifier == st.session_state.get("conversation") else "other"
     with st.container(key=f"{chosen}-{identifier}", horizontal=True, wrap=False, gap=None, vertical_alignment="center"):
-        st.button(title, key=f"open-{identifier}", type="tertiary", width="stretch", on_click=name, args=[identifier])
+        st.button(
+            title, key=f"open-{identifier}", type="tertiary", width="stretch", on_click=_choose, args=[identifier]
+        )
         if st.button(
             "", key=f"delete-{identifier}", type="tertiary", icon=":material/delete:", help="Delete this conversation"
         ):

@@ -22,7 +22,8 @@ def form() -> None:
     """The drop zone; what is dropped is uploaded at once, and the zone is empty again."""
     version = st.session_state.setdefault("uploader", 0)
     files = st.file_uploader(
-        f"Add documents: PDF, Word, HTML, Markdown or text, up to {human_bytes(LIMIT)} each",
+        # Streamlit names the limit itself, in whole megabytes.
+        "Add documents" if LIMIT % 1024**2 == 0 else f"Add documents, up to {human_bytes(LIMIT)} each",
         type=TYPES,
         accept_multiple_files=True,
         max_upload_size=_MEGABYTES,

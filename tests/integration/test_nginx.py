@@ -184,6 +184,34 @@ def test_the_portals_cookies_never_reach_the_chat(site: Edge, sent: str, arrives
     assert kept["cookie"] == sent
 
 
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ("ragkeep_chat=s", ""),
+        ("ragkeep_portal=p; ragkeep_chat=s; a=1", "ragkeep_portal=p; a=1"),
+        ("ragkeep_chat=s; ragkeep_chat=t", ""),
+        ("my_ragkeep_chat=1", "my_ragkeep_chat=1"),
+    ],
+)
+def test_the_chats_cookie_never_reaches_the_portal(site: Edge, sent: str, arrives: str) -> None:
+    headers = httpx.get(f"{site.portal}/", headers={"Cookie": sent}).json()["headers"]
+    assert headers.get("cookie", "").rstrip("; ") == arrives
+
+
+def test_the_chat_may_only_talk_to_its_own_origin(site: Edge) -> None:
+    policy = httpx.get(f"{site.chat}/").headers["content-security-policy"]
+    host = site.chat.removeprefix("http://")
+    assert "default-src 'self'; " in policy
+    assert f"connect-src 'self' ws://{host} wss://{host}; " in policy
+    assert "http://" not in policy
+    assert "content-security-policy" not in httpx.get(f"{site.chat}/api/me").headers
+
+
+def test_the_chat_learns_that_the_api_is_on_its_origin(site: Edge) -> None:
+    spoofed = {"X-Ragkeep-Origin": "elsewhere"}
+    assert httpx.get(f"{site.chat}/", headers=spoofed).json()["headers"]["x-ragkeep-origin"] == "chat"
+
+
 @pytest.mark.parametrize("origin", ["chat", "portal"])
 def test_streams_arrive_piece_by_piece(site: Edge, origin: str) -> None:
     Upstream.go_on.clear()

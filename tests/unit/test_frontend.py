@@ -163,7 +163,7 @@ def test_cited_passages_are_read_first() -> None:
 
 
 def test_history_shows_a_repeated_question_once_and_knows_what_is_open() -> None:
-    asked = {"role": "user", "text": "q", "sources": [], "found": None}
+    asked: dict[str, object] = {"role": "user", "text": "q", "sources": [], "found": None}
     nothing = {"role": "assistant", "text": "a", "sources": [], "found": False}
     shown = from_history([asked, asked, nothing])
     assert shown == [Message("user", "q"), Message("assistant", "a", [], found=False)]

@@ -102,9 +102,10 @@ def repository_warnings() -> list[str]:
     ]
     if missing or any(not _on_data_disk(r) for r in repositories):
         return missing
+    folders = ", ".join(repository.url for repository in repositories)
     return [
         "Every repository is on the same disk as the data: a broken disk takes both. "
-        "Add a repository on another disk or machine."
+        f"Copy {folders} and its password file to another disk or machine after each backup."
     ]
 
 

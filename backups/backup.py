@@ -14,15 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from backups import fault, preflight, staging
-from backups.errors import RepositoryLocked
+from backups.errors import RepositoryLocked, SourceMissing
 from backups.freeze import Frozen, frozen, removal_gate
 from backups.job import Job
 from backups.journal import Context
-from backups.manifest import DUMP, GLOBALS, SET_JSON, STAGED, FileEntry, Manifest, Model, Question, SourceFigures
+from backups.manifest import (
+    DUMP,
+    GLOBALS,
+    SET_JSON,
+    STAGED,
+    ExternalModel,
+    FileEntry,
+    Manifest,
+    Model,
+    Question,
+    SourceFigures,
+)
 from backups.manifest import Collection as ChromaCollection
 from backups.repository import BackupOutcome, Repository
 from backups.restic import PARTIAL_TAG
-from backups.sources import config, documents, models, postgres, vectors
+from backups.sources import config, documents, external, models, postgres, vectors
 from backups.sources.postgres import Snapshot
 
 
@@ -132,7 +143,7 @@ class Backup:
             self._vectors,
             self._staging / "vectors",
             warm,
-            manifests=lambda: models.take_manifests(self._models),
+            manifests=lambda: {} if self._stack.has_external_models else models.take_manifests(self._models),
             fault=lambda: fault.reach("freeze"),
             log=lambda message: self._journal.log(message, "warning"),
         )
@@ -171,6 +182,7 @@ class Backup:
             canary=tuple(questions),
             missing=missing,
             left_out=tuple(left_out),
+            external_models=self._external_models(),
         )
 
     def _verify_vectors(self, snapshot: Snapshot) -> tuple[list[ChromaCollection], list[Question]]:
@@ -200,6 +212,16 @@ class Backup:
             else:
                 left_out.append(model.name)
         return kept, left_out, faulty
+
+    def _external_models(self) -> tuple[ExternalModel, ...] | None:
+        """None when the stack keeps its models itself; a set is whole without the names of others' models."""
+        if not self._stack.has_external_models:
+            return None
+        try:
+            return external.read_models(self._stack.ollama_url)
+        except SourceMissing as silent:
+            self._journal.log(f"{silent.message}; the set does not name its models", "warning")
+            return ()
 
     def _verify_documents(self, files: Mapping[str, tuple[str, int]]) -> tuple[list[FileEntry], list[str]]:
         """Prove every document; returns the entries of the whole ones and a line for each faulty one."""

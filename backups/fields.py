@@ -73,6 +73,10 @@ class Fields:
                 self._fail(f"{key}[{index}]", "a text", item)
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether there is a value, other than null."""
+        return self._value.get(key) is not None
+
     def section(self, key: str) -> Fields:
         return Fields(self._value.get(key), f"{self.path}.{key}", self._error)
 
@@ -83,8 +87,8 @@ class Fields:
         for index, item in enumerate(self.sequence(key)):
             yield Fields(item, f"{self.path}.{key}[{index}]", self._error)
 
-    def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
-        found = self.text(key)
+    def one_of(self, key: str, allowed: tuple[str, ...], default: str | _Missing = _MISSING) -> str:
+        found = self.text(key, default)
         return found if found in allowed else self._fail(key, "one of " + ", ".join(allowed), found)
 
     def _fail(self, key: str, wanted: str, found: object) -> NoReturn:

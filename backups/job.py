@@ -55,9 +55,16 @@ class Volumes:
         return cls(**{name: Path(fields.filled(name)) for name in names})
 
 
+OWN, EXTERNAL = "own", "external"
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The stack that is backed up, or restored into. `config`: files and folders of its configuration."""
+    """The stack that is backed up, or restored into. `config`: files and folders of its configuration.
+
+    `models`: `own`, the store in its volume is one of its sources, or `external`, a server that is no part of the stack
+    keeps them.
+    """
 
     name: str
     environment: str
@@ -68,11 +75,16 @@ class Stack:
     internal_token_file: Path | None
     volumes: Volumes
     config: tuple[Path, ...]
+    models: str = OWN
 
     @property
     def host(self) -> str:
         """The stable host name under which restic files the stack's sets."""
         return f"{self.name}-{self.environment}"
+
+    @property
+    def has_external_models(self) -> bool:
+        return self.models == EXTERNAL
 
     @classmethod
     def read(cls, fields: Fields) -> Stack:
@@ -87,6 +99,7 @@ class Stack:
             internal_token_file=Path(token) if token else None,
             volumes=Volumes.read(fields.section("volumes")),
             config=_paths(fields, "config"),
+            models=fields.one_of("models", (OWN, EXTERNAL), OWN),
         )
 
 

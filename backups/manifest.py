@@ -112,6 +112,18 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalModel:
+    """A model of a server that is no part of the stack: named in the set, not stored in it."""
+
+    name: str
+    digest: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> ExternalModel:
+        return cls(fields.filled("name"), fields.text("digest"))
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A canary: a stored vector and its exact nearest chunks, nearest first (cosine, ready chunks only)."""
 
@@ -144,7 +156,8 @@ class Manifest:
 
     `versions`: ragkeep, postgres ("18.0"), postgres_major, chroma, restic, extensions, collation;
     `missing`: documents the database lists and the volume did not hold (then `state` is partial);
-    `left_out`: models whose blobs vanished while the set was made.
+    `left_out`: models whose blobs vanished while the set was made;
+    `external_models`: None when models are a source of the stack, else what the server that keeps them named.
     """
 
     set_id: str
@@ -165,6 +178,7 @@ class Manifest:
     canary: tuple[Question, ...]
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    external_models: tuple[ExternalModel, ...] | None = None
 
     def files_of(self, source: str) -> Iterable[FileEntry]:
         return (entry for entry in self.files if entry.source == source)
@@ -224,7 +238,14 @@ class Manifest:
             canary=tuple(Question.read(part) for part in fields.sections("canary")),
             missing=tuple(fields.texts("missing")),
             left_out=tuple(fields.texts("left_out")),
+            external_models=_external(fields),
         )
+
+
+def _external(fields: Fields) -> tuple[ExternalModel, ...] | None:
+    if not fields.has("external_models"):
+        return None
+    return tuple(ExternalModel.read(part) for part in fields.sections("external_models"))
 
 
 def _moment(fields: Fields) -> datetime:

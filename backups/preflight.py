@@ -54,7 +54,8 @@ def check_folders(stack: Stack, listed: int) -> None:
     """
     vectors.check(stack.volumes.vectors / "live")
     documents.check(stack.volumes.documents / "live", listed)
-    models.check(stack.volumes.models / "live")
+    if not stack.has_external_models:
+        models.check(stack.volumes.models / "live")
 
 
 def staging_bytes(vector_bytes: int, database_bytes: int) -> int:

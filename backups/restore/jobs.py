@@ -113,7 +113,7 @@ def target_of(job: Job) -> Target:
     postgres = stack.postgres
     server = Server(postgres.host, postgres.port, postgres.user, postgres.password())
     volumes = {name: getattr(stack.volumes, name) for name in ("documents", "vectors", "models", "index")}
-    return Target(volumes=volumes, server=server, database=postgres.database, operation=job.operation)
+    return Target(volumes, server, postgres.database, job.operation, external_models=stack.has_external_models)
 
 
 def _open(job: Job, context: Context) -> tuple[Repository, FoundSet]:

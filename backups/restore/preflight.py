@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def check_target(
     with context.step("check_target") as outcome:
         outcome["versions"] = here = target_versions(target)
         versions.require_not_older(manifest.versions, here)
-        outcome["space"] = space.require_space(space.needs(manifest, dict(target.volumes), work), free)
+        left = {"models"} if target.leaves_models(manifest) else set()
+        volumes = {name: folder for name, folder in target.volumes.items() if name not in left}
+        outcome["space"] = space.require_space(space.needs(manifest, volumes, work), free)
         return dict(outcome)
 
 
@@ -54,7 +57,10 @@ def preview_restore(
         if preview.dump_is_small(found.manifest):
             dump = restore_dump_files(repository, found, work) / Path(DUMP).name
         live = preview.live_side(target.server, target.database, target.folders("models").live)
-        changes = preview.compare(live, preview.set_side(found.manifest, pg_bin, dump))
+        backup = preview.set_side(found.manifest, pg_bin, dump)
+        if target.leaves_models(found.manifest):
+            live, backup = (replace(side, models=frozenset()) for side in (live, backup))
+        changes = preview.compare(live, backup)
         remove_tree(work / "postgres")
         outcome["documents"] = {name: changes["documents"][name] for name in ("gained_count", "lost_count")}
         return changes

@@ -46,6 +46,12 @@ class Stager:
     def manifest(self) -> Manifest:
         return self.found.manifest
 
+    @property
+    def restored(self) -> tuple[str, ...]:
+        """The volumes that get new data; see Target.leaves_models."""
+        leaves = self.target.leaves_models(self.manifest)
+        return tuple(name for name in RESTORED if name != "models" or not leaves)
+
     def stage(self) -> dict[str, Any]:
         """Restore and verify all sources; done already for this set, it only says so.
 
@@ -61,7 +67,7 @@ class Stager:
             return done
         self._clear()
         write_durably(self.work / SET_FILE, self.manifest.to_json())
-        figures: dict[str, Any] = {"set_id": self.manifest.set_id, "restored": list(RESTORED), "files": {}}
+        figures: dict[str, Any] = {"set_id": self.manifest.set_id, "restored": list(self.restored), "files": {}}
         self._files(figures)
         self._vectors(figures)
         self._database(figures)
@@ -81,7 +87,7 @@ class Stager:
         remove_tree(self.work / "postgres")
 
     def _files(self, figures: dict[str, Any]) -> None:
-        for name in RESTORED:
+        for name in self.restored:
             with self.context.step(f"restore_{name}") as outcome:
                 staging = self.target.folders(name).make_staging()
                 self._restore(name, staging)

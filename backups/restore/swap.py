@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backups.manifest import Manifest
 from backups.restore import database, swapjournal
 from backups.restore.database import DatabaseNames, Server
 from backups.restore.errors import SwapConflict
@@ -34,12 +35,18 @@ class Target:
         server: the stack's Postgres; None leaves databases alone.
         database: name of the stack's database.
         operation: id of the restore.
+        external_models: a server that is no part of the stack keeps its models.
     """
 
     volumes: Mapping[str, Path]
     server: Server | None
     database: str
     operation: str
+    external_models: bool = False
+
+    def leaves_models(self, manifest: Manifest) -> bool:
+        """Whether a restore of the set has no models to bring back, or no place for them."""
+        return self.external_models or manifest.external_models is not None
 
     @property
     def names(self) -> DatabaseNames:

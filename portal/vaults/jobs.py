@@ -64,6 +64,7 @@ def stack_place(spec: StackSpec) -> Job:
         },
         "vectordb_url": here.url("vectordb"),
         "ollama_url": here.settings.get("OLLAMA_URL") or here.url("ollama"),
+        "models": "external" if here.settings.get("OLLAMA_URL") else "own",
         "api_url": here.url("api"),
         "internal_token_file": str(here.secret("internal_token")),
         "volumes": {volume: str(here.volume(volume)) for volume in VOLUMES},

@@ -36,6 +36,7 @@ def _configuration() -> dict[str, Any]:
         "beat_schedule": {
             "reap": {"task": "portal.operations.tick", "schedule": 4.0, "options": {"expires": 8}},
             "plans": {"task": "portal.vaults.plans_due", "schedule": 20.0, "options": {"expires": 30}},
+            "arenas": {"task": "portal.vaults.drills_abandoned", "schedule": 60.0, "options": {"expires": 60}},
             "kept": {"task": "portal.vaults.kept_expired", "schedule": 300.0, "options": {"expires": 300}},
         },
     }

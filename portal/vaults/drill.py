@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from portal.operations import fencing
 from portal.operations.context import Context
 from portal.operations.errors import Fenced, OperationError
 from portal.operations.faults import runtime_faults
+from portal.operations.models import ACTIVE, Operation
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
@@ -23,6 +26,8 @@ from portal.vaults.agent import run_agent
 from portal.vaults.jobs import VOLUMES, agent_job, host_of, stack_place
 from portal.vaults.models import BackupSet, Drill, DrillState
 from portal.vaults.restore import set_of
+
+log = logging.getLogger(__name__)
 
 # No ingest: a drill sends nothing anywhere. No chat and no entrance: nobody visits it.
 SERVICES = ("postgres", "redis", "vectordb", "ollama", "api")
@@ -102,7 +107,7 @@ class Arena:
         self._ctx = ctx
         live = places.stack_spec(ctx.operation.stack_name)
         self.live = stack_place(live)
-        self._spec = arena_spec(live, f"{PREFIX}{str(ctx.operation.pk)[:8]}")
+        self._spec = arena_spec(live, _project(ctx.operation.pk))
 
     @property
     def place(self) -> Mapping[str, Any]:
@@ -135,6 +140,24 @@ class Arena:
 
     def _report(self, status: ServiceStatus) -> None:
         self._ctx.progress("Start", note=f"{status.title}: {status.state}")
+
+
+def drills_abandoned() -> list[str]:
+    """Remove throw-away stacks whose operation has ended without doing it; returns their names.
+
+    The stacks are looked up before the operations: one that is made in between belongs to a living operation.
+    """
+    found = sorted(path.name for path in places.runtime().paths.root(PREFIX).parent.glob(f"{PREFIX}*"))
+    living = Operation.objects.filter(kind="drill", state__in=ACTIVE).values_list("pk", flat=True)
+    left = sorted(set(found) - {_project(pk) for pk in living})
+    for name in left:
+        log.warning("the throw-away stack %s has no operation any more and is removed", name)
+        places.runtime().remove(places.stack_spec(name), data=True)
+    return left
+
+
+def _project(operation_id: uuid.UUID) -> str:
+    return f"{PREFIX}{str(operation_id)[:8]}"
 
 
 def arena_spec(live: StackSpec, project: str) -> StackSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from portal.vaults import plans, services
+from portal.vaults import drill, plans, services
 
 
 @shared_task(name="portal.vaults.plans_due")
@@ -15,3 +15,8 @@ def plans_due() -> None:
 @shared_task(name="portal.vaults.kept_expired")
 def kept_expired() -> None:
     services.kept_expired()
+
+
+@shared_task(name="portal.vaults.drills_abandoned")
+def drills_abandoned() -> None:
+    drill.drills_abandoned()

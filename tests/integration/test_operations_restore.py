@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from portal.core import places
 from portal.operations import reaper, worker
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
@@ -289,6 +291,21 @@ def test_drill_of_a_dead_worker_begins_afresh(scene: Scene, monkeypatch: pytest.
     assert operation.state == State.SUCCEEDED
     assert scene.calls() == ["stage", "stage", "swap", "canary"]
     assert not staged.exists()
+
+
+def test_throw_away_stack_of_a_lost_drill_is_removed(scene: Scene) -> None:
+    lost, alive = uuid.uuid4(), drill(scene)
+    Operation.objects.create(pk=lost, kind="drill", target="stack:rag", state=State.LOST, join_key="lost")
+    specs = {pk: places.stack_spec(f"drill-{str(pk)[:8]}").derive() for pk in (lost, alive.pk)}
+    for spec in specs.values():
+        scene.runtime.apply(spec)
+        (scene.runtime.paths.root(spec.project) / "volumes").mkdir(parents=True)
+    assert drilling.drills_abandoned() == [specs[lost].project]
+    assert not scene.runtime.paths.root(specs[lost].project).exists()
+    assert scene.runtime.running(specs[lost]) == set()
+    assert scene.runtime.paths.root(specs[alive.pk].project).exists()
+    assert scene.runtime.running(specs[alive.pk]) == set(scene.spec.services)
+    assert drilling.drills_abandoned() == []
 
 
 def test_setup_makes_repository_and_plan_once(scene: Scene) -> None:

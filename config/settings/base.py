@@ -90,7 +90,6 @@ TIME_ZONE = "UTC"
 LOCAL_TIME_ZONE = env.local_time_zone()  # what a person of this machine means by 02:30
 
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "control" / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "portal.web.assets.HashedStorage"},

@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
-from portal.web.views import account, dashboard, events, help, operations, sets, stack
+from portal.web.views import account, dashboard, events, health, help, operations, sets, stack
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
+    path("health", login_not_required(health.health), name="health"),
     path("sign-in/", login_not_required(account.SignIn.as_view()), name="sign-in"),
     path("sign-out/", account.SignOut.as_view(), name="sign-out"),
     path("password/", account.Password.as_view(), name="password"),
@@ -23,7 +24,6 @@ urlpatterns = [
     path("sets/<slug:set_id>/restore/", sets.set_restore, name="set-restore"),
     path("sets/<slug:set_id>/restore/preview/", sets.set_preview, name="set-preview"),
     path("restores/<int:restore_id>/undo/", sets.restore_undo, name="restore-undo"),
-    path("sets/<slug:set_id>/restore/preview/", sets.set_preview, name="set-preview"),
     path("restores/<int:restore_id>/keep/", sets.restore_keep, name="restore-keep"),
     path("operations/", operations.operations, name="operations"),
     path("operations/<uuid:operation_id>/", operations.operation, name="operation"),

@@ -55,8 +55,8 @@ EXPECTED: dict[str, Expected] = {
     "operation-log": PAGE,
     "help": PAGE,
 }
-# The stream is asked for by every role in test_web_events.py, from a real server.
-ELSEWHERE = {"sign-in", "events"}
+# The stream is asked for by every role in test_web_events.py, from a real server; health has its own file too.
+ELSEWHERE = {"sign-in", "events", "health"}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ line in `config.cli.main`. Each stage is idempotent and survives being interrupt
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -36,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
         _become(argv, VERBS.get(argv[0], DJANGO_VERB))
     except SetupError as problem:
         say(f"error: {problem}")
+        if "--json" in argv:
+            error = {"code": "setup", "message": problem.problem, "remedy": problem.remedy}
+            print(json.dumps({"error": error}))
         return 1
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")

@@ -33,6 +33,8 @@ def command(
     """Ask QUESTION of the documents; the answer cites its sources."""
     began = time.monotonic()
     with speaking(as_json=as_json) as output, signed_in(Access(url, email, password_file, key_file)) as client:
+        if not question.strip():
+            raise UserError("the question is empty", 'like this: ask "How often is the pump greased?"', "usage")
         asked = {"question": question, "base": base_id(client, base)}
         output.step("asking")
         answer = call(client, "POST", "/api/ask", json=asked) if as_json else _show(client, asked, output)

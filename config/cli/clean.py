@@ -45,7 +45,10 @@ def _confirm(installation: Installation, found: dict[str, int], as_json: bool) -
     click.echo(f"This deletes for good, under {installation.paths.var}:", err=True)
     for name, size in found.items():
         click.echo(f"  {name:<13} {megabytes(size):>9}  {LOSSES[name]}", err=True)
-    answer = click.prompt(f'Type "{WORD}" to go on', default="", show_default=False, err=True)
+    try:
+        answer = click.prompt(f'Type "{WORD}" to go on', default="", show_default=False, err=True)
+    except click.Abort:
+        answer = ""
     if answer.strip() != WORD:
         raise UserError("nothing was removed", f'type "{WORD}" when asked, or add --yes', "unconfirmed")
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +49,12 @@ def open_portal(installation: Installation) -> None:
 def ensure_portal(installation: Installation) -> None:
     """Make the administrator, the stack's row, the default repository and the daily plan, unless they are there."""
     from portal.accounts.services import admin_ensure
-    from portal.stacks.services import stack_ensure
+    from portal.stacks.services import stack_ensure, stack_started
     from portal.vaults.services import setup_defaults
 
     admin_ensure(ADMIN_EMAIL, admin_password(installation).reveal())
     stack_ensure(name=installation.stack.project)
+    stack_started(installation.stack.project)
     setup_defaults(stack=installation.stack.project)
 
 
@@ -96,7 +99,7 @@ def ensure_welcome(installation: Installation, output: Output) -> None:
     Raises:
         UserError: it did not become ready.
     """
-    with httpx.Client(base_url=installation.runtime.locate(installation.stack).url("api"), timeout=60) as client:
+    with _client_of_api(installation) as client:
         password = admin_password(installation).reveal()
         session = client.post("/api/session", json={"email": ADMIN_EMAIL, "password": password})
         if session.status_code == 401:
@@ -107,6 +110,18 @@ def ensure_welcome(installation: Installation, output: Output) -> None:
         output.step("uploading a first document")
         answer = client.post("/api/documents", files={"file": (WELCOME.name, WELCOME.read_bytes(), "text/markdown")})
         _await_ready(client, answer.raise_for_status().json()["id"])
+
+
+@contextmanager
+def _client_of_api(installation: Installation) -> Iterator[httpx.Client]:
+    url = installation.runtime.locate(installation.stack).url("api")
+    try:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            yield client
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"the service at {url} does not answer as it should: {error}", "read manage.py logs api"
+        ) from None
 
 
 def _await_ready(client: httpx.Client, document: str) -> None:
@@ -155,17 +170,14 @@ def run_operation(kind: str, target: str, params: dict[str, Any], output: Output
     """Start an operation and wait for its end, telling its progress.
 
     Raises:
-        UserError: it was refused, or did not succeed.
+        OperationRefused: it may not start now.
+        UserError: it did not succeed.
     """
-    from portal.operations.errors import OperationRefused
     from portal.operations.models import State
     from portal.operations.selectors import operation_get
     from portal.operations.services import operation_start
 
-    try:
-        operation = operation_start(kind=kind, target=target, params=params)
-    except OperationRefused as refused:
-        raise UserError(refused.message, refused.remedy) from None
+    operation = operation_start(kind=kind, target=target, params=params)
     stage = ""
     while not operation.is_finished:
         time.sleep(POLL_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +81,11 @@ def open_installation(*, port: int | None = None, listen: str | None = None) -> 
     """
     paths = RuntimePaths.discover()
     old = read_state(paths.root(CONTROL))
-    base = port or (old.base_port if old else None) or DEFAULT_PORT
+    base = port if port is not None else (old.base_port if old else None) or DEFAULT_PORT
     if not 1024 <= base <= 65535 - HIGHEST_OFFSET:
-        raise UserError(f"port {base} cannot be the base port", f"choose one from 1024 to {65535 - HIGHEST_OFFSET}")
+        raise UserError(
+            f"port {base} cannot be the base port", f"choose one from 1024 to {65535 - HIGHEST_OFFSET}", "port_range"
+        )
     address = listen or (old.listen if old else "") or "127.0.0.1"
     control, stack = load_stack(paths.control_file), load_stack(paths.stack_file)
     bare = Installation(paths, EmbeddedRuntime(paths), control, stack, base, address)
@@ -120,20 +123,29 @@ def _visible(listen: str) -> str:
     return socket.gethostname() if listen in WILDCARDS else listen
 
 
-def ensure_secrets(installation: Installation) -> bool:
-    """Create every secret that does not exist yet; existing ones stay.
-
-    Returns:
-        True when the administrator's password was created now.
-    """
+def ensure_secrets(installation: Installation) -> None:
+    """Create every secret that does not exist yet; existing ones stay."""
     for group in installation.groups:
         installation.secret(group, "x").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in group.secrets:
             if name != "admin_password":
                 _ensure(installation.secret(group, name), secrets.token_urlsafe(32))
-    created = _ensure(installation.secret(installation.control, "admin_password"), secrets.token_urlsafe(15))
+    _ensure(installation.secret(installation.control, "admin_password"), secrets.token_urlsafe(15))
     _ensure(installation.secret(installation.stack, "admin_password"), admin_password(installation).reveal())
-    return created
+
+
+def unshown_password(installation: Installation) -> Secret | None:
+    """The administrator's first password while no `up` has shown it yet, however many have failed before."""
+    return None if _shown(installation).exists() else admin_password(installation)
+
+
+def password_shown(installation: Installation) -> None:
+    """Note that somebody was told the password: it is never printed again."""
+    _shown(installation).touch(mode=0o600)
+
+
+def _shown(installation: Installation) -> Path:
+    return installation.secret(installation.control, "admin_password").with_suffix(".shown")
 
 
 def admin_password(installation: Installation) -> Secret:
@@ -149,9 +161,6 @@ def admin_password(installation: Installation) -> Secret:
         raise UserError(f"{path} cannot be read", "run manage.py up, which creates it") from None
 
 
-def _ensure(path: Path, value: str) -> bool:
-    try:
+def _ensure(path: Path, value: str) -> None:
+    with suppress(FileExistsError):
         write_secret(path, value)
-    except FileExistsError:
-        return False
-    return True

@@ -26,6 +26,8 @@ def command(service: str | None, follow: bool, lines: int, as_json: bool) -> Non
         if as_json:
             output.result(_collected(installation, chosen, lines, follow), "")
             return
+        if not follow and lines and not any(_lines(installation, chosen, 1, follow)):
+            output.line("nothing was written yet; python3 manage.py up starts the services")
         for name, line in _lines(installation, chosen, lines, follow):
             click.echo(line if len(chosen) == 1 else f"{name:<18} {line}")
         output.done()
@@ -38,7 +40,7 @@ def _choose(installation: Installation, service: str | None) -> list[tuple[Stack
     wanted = [(g, n) for g, n in everything if service in (n, f"{g.project}/{n}")]
     if not wanted:
         known = ", ".join(f"{group.project}/{name}" for group, name in everything)
-        raise UserError(f"there is no service {service}", f"choose one of: {known}")
+        raise UserError(f"there is no service {service}", f"choose one of: {known}", "no_service")
     return wanted[:1]
 
 

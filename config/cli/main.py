@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import click
 
+from config.cli.output import Output, UserError
 from config.verbs import VERBS
 
 
@@ -36,11 +38,27 @@ cli = Verbs(
 def main() -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in VERBS or verb.startswith("-") or not verb:
-        cli(prog_name="manage.py")
+        _run(verb)
     elif verb in _django_verbs():
         _run_django()
     else:
         _refuse(verb)
+
+
+def _run(verb: str) -> None:
+    try:
+        status = cli(prog_name="manage.py", standalone_mode=False)
+    except click.ClickException as wrong:
+        remedy = f"python3 manage.py {verb} --help shows what it takes" if isinstance(wrong, click.UsageError) else ""
+        _fail(UserError(wrong.format_message().rstrip("."), remedy, "usage"), wrong.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail(UserError("interrupted", "the same command can be given again", "interrupted"), 130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(problem: UserError, status: int) -> NoReturn:
+    Output(as_json="--json" in sys.argv).error(problem)
+    sys.exit(status)
 
 
 def _django_verbs() -> set[str]:
@@ -60,9 +78,8 @@ def _refuse(verb: str) -> None:
     import difflib
 
     near = difflib.get_close_matches(verb, VERBS, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "python3 manage.py --help lists the verbs."
-    click.echo(f"error: there is no verb {verb!r}. {hint}", err=True)
-    sys.exit(2)
+    hint = f"Did you mean {near[0]!r}?" if near else "python3 manage.py --help lists the verbs"
+    _fail(UserError(f"there is no verb {verb!r}", hint, "usage"), 2)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from config.cli.output import Output, UserError
+from portal.runtime.paths import CONTROL, RuntimePaths
+from portal.runtime.state import read_state
 
 if TYPE_CHECKING:
     from portal.operations.models import Operation
@@ -33,9 +35,12 @@ def connect() -> None:
         django.setup()
         connection.ensure_connection()
     except ImproperlyConfigured as error:
-        raise UserError(str(error), "python3 manage.py up", "not_set_up") from None
+        untouched = read_state(RuntimePaths.discover().root(CONTROL)) is None
+        message = "nothing is set up here yet" if untouched else str(error).rstrip(".")
+        raise UserError(message, "run python3 manage.py up", "not_set_up") from None
     except OperationalError:
-        raise UserError("the portal's database does not answer", "python3 manage.py up", "control_down") from None
+        remedy = "run python3 manage.py up, or see manage.py status"
+        raise UserError("the portal's database does not answer", remedy, "control_down") from None
 
 
 def run_operation(output: Output, kind: str, params: Mapping[str, Any] | None = None) -> Operation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,9 @@ from rich.console import Console
 from rich.status import Status
 
 from backups.process import ProcessError
+from portal.operations.errors import OperationError
 from portal.runtime.errors import StackRuntimeError
+from portal.runtime.paths import RuntimePaths
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
@@ -83,20 +86,43 @@ def speaking(*, as_json: bool = False) -> Iterator[Output]:
     output = Output(as_json=as_json)
     try:
         yield output
-    except UserError as problem:
-        output.error(problem)
-        sys.exit(1)
-    except StackRuntimeError as fault:
-        output.error(UserError(fault.message, fault.remedy, fault.code))
-        sys.exit(1)
-    except ProcessError as fault:
-        output.error(UserError(str(fault), "run manage.py doctor", "process"))
-        sys.exit(1)
+    except click.ClickException:
+        raise
     except KeyboardInterrupt:
         output.error(UserError("interrupted", "the same command goes on where it stopped", "interrupted"))
         sys.exit(130)
+    except Exception as error:
+        output.error(explained(error))
+        sys.exit(1)
     finally:
         output.done()
+
+
+def explained(error: Exception) -> UserError:
+    """Whatever went wrong as a sentence and a remedy; the traceback of what nobody foresaw goes into a file."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, StackRuntimeError | OperationError):
+        return UserError(error.message, error.remedy, error.code)
+    if isinstance(error, ProcessError):
+        return UserError(str(error), "run manage.py doctor", "process")
+    if isinstance(error, OSError) and error.filename:
+        what = f"{error.filename}: {(error.strerror or 'cannot be used').lower()}"
+        return UserError(what, "manage.py doctor looks for missing space and permissions", "files")
+    said = str(error).strip().partition("\n")[0]
+    return UserError(
+        f"something unexpected went wrong: {type(error).__name__}{': ' if said else ''}{said}",
+        f"run manage.py doctor; the details are in {_keep(error)}",
+        "unexpected",
+    )
+
+
+def _keep(error: Exception) -> str:
+    """Write the traceback beside the supervisor's own files; returns where."""
+    path = RuntimePaths.discover().run / "unexpected.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return str(path)
 
 
 def megabytes(amount: int | None) -> str:

@@ -24,7 +24,9 @@ def command(wanted: str | None, undo: bool, confirm: bool, yes: bool, no_safety:
     """
     with speaking(as_json=as_json) as output:
         if sum([wanted is not None, undo, confirm]) != 1:
-            raise UserError("say exactly one of --set, --undo, --confirm", "restore --set latest", "usage")
+            raise UserError(
+                "say exactly one of --set, --undo, --confirm", "python3 manage.py restore --set latest", "usage"
+            )
         connect()
         if wanted is not None:
             _restore(output, wanted, yes=yes, safety=not no_safety)
@@ -53,7 +55,7 @@ def _close(output: Output, kind: str, *, yes: bool) -> None:
 
     kept = restore_kept()
     if kept is None:
-        raise UserError("no restore can be undone or confirmed", "", "nothing_kept")
+        raise UserError("no restore can be undone or confirmed", "restore --set latest makes one", "nothing_kept")
     if not yes:
         _ask(output, kept.set.stack)
     operation = run_operation(output, kind, {"restore": str(kept.operation_id)})
@@ -91,4 +93,6 @@ def _ask(output: Output, stack: str) -> None:
     except click.Abort:
         raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
     if typed.strip() != stack:
-        raise UserError("that is not the name of the stack; nothing was changed", "", "unconfirmed")
+        raise UserError(
+            f"that is not {stack}; nothing was changed", f"type {stack} when asked, or add --yes", "unconfirmed"
+        )

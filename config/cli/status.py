@@ -40,6 +40,8 @@ def _text(installation: Installation, groups: dict[str, tuple[ServiceStatus, ...
     for name, group in groups.items():
         lines.append(f"{name}:")
         lines.extend(f"  {_row(status)}" for status in group)
+    if all(status.state is State.STOPPED for group in groups.values() for status in group):
+        lines.append("Nothing runs; python3 manage.py up starts it.")
     lines.append(f"memory: {megabytes(memory)}")
     lines.append(f"portal: {installation.portal_url}    chat: {installation.chat_url}")
     return "\n".join(lines)

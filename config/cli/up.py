@@ -14,9 +14,10 @@ from config.cli.first_use import Proof
 from config.cli.installation import (
     ADMIN_EMAIL,
     Installation,
-    admin_password,
     ensure_secrets,
     open_installation,
+    password_shown,
+    unshown_password,
 )
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.uplock import only_one
@@ -32,14 +33,13 @@ class Started:
 
     installation: Installation
     new_password: str | None
-    healthy: bool
     proof: Proof
     actions: dict[str, str]
     seconds: float
 
 
 @click.command("up")
-@click.option("--port", type=click.IntRange(1, 65535), help="Base port; the portal is on the next one. [8080]")
+@click.option("--port", type=int, help="Base port; the portal is on the next one. [8080]")
 @click.option("--listen", metavar="ADDRESS", help="Address of the chat and the portal. [127.0.0.1]")
 @json_option
 def command(port: int | None, listen: str | None, as_json: bool) -> None:
@@ -53,14 +53,14 @@ def command(port: int | None, listen: str | None, as_json: bool) -> None:
         installation = open_installation(port=port, listen=listen)
         with only_one(installation.paths.run, "up"):
             started = _up(installation, output, began)
-        output.result(_fields(started), _text(started))
-        if not started.healthy:
-            raise UserError("not every service is healthy", "see manage.py status")
+            output.result(_fields(started), _text(started))
+            if started.new_password:
+                password_shown(installation)
 
 
 def _up(installation: Installation, output: Output, began: float) -> Started:
     _check_ports(installation)
-    created = ensure_secrets(installation)
+    ensure_secrets(installation)
     with ThreadPoolExecutor(max_workers=1) as beside:
         control = beside.submit(_start, installation, installation.control, output)
         actions = _start_stack(installation, output)
@@ -70,14 +70,30 @@ def _up(installation: Installation, output: Output, began: float) -> Started:
     first_use.ensure_portal(installation)
     proof = first_use.ensure_proof(installation, output)
     output.step("looking at every service")
+    _demand_health(installation)
+    password = unshown_password(installation)
     return Started(
         installation=installation,
-        new_password=admin_password(installation).reveal() if created else None,
-        healthy=all(s.state is State.HEALTHY for group in installation.statuses().values() for s in group),
+        new_password=password.reveal() if password else None,
         proof=proof,
         actions=actions,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _demand_health(installation: Installation) -> None:
+    ill = [
+        f"{name}/{status.service} is {status.state}"
+        for name, group in installation.statuses().items()
+        for status in group
+        if status.state is not State.HEALTHY
+    ]
+    if ill:
+        raise UserError(
+            f"not every service is healthy: {', '.join(ill)}",
+            "read manage.py logs of that service, then run manage.py up again",
+            "unhealthy",
+        )
 
 
 def _start_stack(installation: Installation, output: Output) -> dict[str, str]:
@@ -123,7 +139,8 @@ def _fields(started: Started) -> dict[str, Any]:
         "chat_url": started.installation.chat_url,
         "api_url": started.installation.api_url,
         "admin": admin,
-        "healthy": started.healthy,
+        # Anything else ended as an error.
+        "healthy": True,
         "set_id": started.proof.set_id,
         "drill": started.proof.drill,
         "changed": started.actions,
@@ -133,8 +150,21 @@ def _fields(started: Started) -> dict[str, Any]:
 
 def _text(started: Started) -> str:
     where = started.installation
-    lines = [f"Portal: {where.portal_url}", f"Chat:   {where.chat_url}", f"Admin:  {ADMIN_EMAIL}"]
+    lines = [
+        f"Everything runs, {started.seconds:g} s.",
+        f"  Portal    {where.portal_url}   stack, backups, restores",
+        f"  Chat      {where.chat_url}   upload documents and ask about them",
+        f"  Sign in   {ADMIN_EMAIL}, the same account on both",
+    ]
     if started.new_password:
-        lines.append(f"Password (shown once): {started.new_password}")
-    lines.append(f"Last backup set {started.proof.set_id}, its drill: {started.proof.drill}.")
+        lines.append(f"  Password  {started.new_password}   shown this once: keep it")
+    lines += [
+        f"  Data      {where.paths.var}",
+        f"  Backup    set {started.proof.set_id}, its drill: {started.proof.drill}",
+        "",
+        "Next: open the portal or the chat and sign in, or put a folder of documents in from here:",
+        "  python3 manage.py ingest FOLDER",
+        '  python3 manage.py ask "What do you want to know?"',
+        "Stop with python3 manage.py down; all data stays.",
+    ]
     return "\n".join(lines)

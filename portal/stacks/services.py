@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.core.services import audit
-from portal.stacks.models import Stack
+from portal.stacks.models import Stack, StackState
 
 
 def stack_ensure(*, name: str = "rag", environment: str = "production", runtime: str = "embedded") -> Stack:
@@ -12,3 +12,9 @@ def stack_ensure(*, name: str = "rag", environment: str = "production", runtime:
     if made:
         audit(action="stack.created", target=stack.target)
     return stack
+
+
+def stack_started(name: str) -> None:
+    """Note that the stack was started by other means than an operation: from now on it is meant to run."""
+    if Stack.objects.filter(name=name, state=StackState.STOPPED).update(state=StackState.RUNNING):
+        audit(action="stack.started", target=f"stack:{name}")

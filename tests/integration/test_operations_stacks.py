@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from django.db import OperationalError
 
+from portal.core.models import AuditEntry
 from portal.operations import reaper, worker
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
 from portal.stacks.models import StackState
 from portal.stacks.selectors import stack_get_default, stack_logs, stack_services
+from portal.stacks.services import stack_started
 from tests.support import portal_scene
 from tests.support.portal_scene import TARGET, Scene
 
@@ -37,6 +39,14 @@ def test_stop_and_start_are_remembered(scene: Scene) -> None:
     assert run("stack.start").state == State.SUCCEEDED
     assert set(states().values()) == {"healthy"}
     assert stack_get_default().state == StackState.RUNNING
+
+
+def test_start_from_the_command_line_is_remembered_too(scene: Scene) -> None:
+    run("stack.stop")
+    stack_started("rag")
+    assert stack_get_default().state == StackState.RUNNING
+    stack_started("rag")
+    assert AuditEntry.objects.filter(action="stack.started", target=TARGET).count() == 1
 
 
 def test_restart_of_one_service_leaves_the_others(scene: Scene) -> None:

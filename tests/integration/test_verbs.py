@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from backups import process
 from backups.secret import write_secret
 from config.cli import clean, doctor, down, logs, status, up
-from config.cli.installation import ensure_secrets, open_installation
+from config.cli.installation import ensure_secrets, open_installation, password_shown, unshown_password
 from config.cli.output import Output, UserError, speaking
 from config.cli.uplock import only_one
 from portal.runtime.embedded import EmbeddedRuntime
@@ -89,7 +89,7 @@ def test_the_lock_ends_with_its_process(var: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("port", ["80", "65530"])
+@pytest.mark.parametrize("port", ["0", "-1", "80", "65530", "99999"])
 def test_a_base_port_without_room_is_refused(call: Call, port: str) -> None:
     result = call(up.command, "--port", port)
     assert result.exit_code == 1
@@ -98,15 +98,28 @@ def test_a_base_port_without_room_is_refused(call: Call, port: str) -> None:
 
 def test_secrets_are_made_once_private_and_different(var: Path) -> None:
     installation = open_installation()
-    assert ensure_secrets(installation)
+    ensure_secrets(installation)
     files = sorted(var.glob("**/secrets/*"))
     first = {file: file.read_text() for file in files}
     assert {file.name for file in files} >= {"postgres_password", "internal_token", "django_secret_key"}
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
     # The administrator is the same person on both sides.
     assert len(set(first.values())) == len(files) - 1
-    assert not ensure_secrets(installation)
+    ensure_secrets(installation)
     assert {file: file.read_text() for file in files} == first
+
+
+def test_the_password_is_due_until_somebody_was_told(var: Path) -> None:
+    installation = open_installation()
+    ensure_secrets(installation)
+    # A first run that failed half-way leaves secrets and shows nothing; the second one finds them.
+    ensure_secrets(installation)
+    due = unshown_password(installation)
+    assert due is not None
+    assert due.reveal() == (var / "control" / "secrets" / "admin_password").read_text().strip()
+    password_shown(installation)
+    assert unshown_password(open_installation()) is None
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in var.glob("**/secrets/*"))
 
 
 # --- status, logs, down

@@ -63,9 +63,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Upload documents, ask questions, get answers that cite document, page and passage.",
         version="1",
         lifespan=lifespan,
-        docs_url="/api/docs",
         openapi_url="/api/openapi.json",
         swagger_ui_oauth2_redirect_url=None,
+        # The generated reference pages load their scripts from elsewhere; openapi.json is what tools read.
+        docs_url=None,
         redoc_url=None,
     )
     for router in (health.router, accounts.router, browser.router, bases.router, documents.router, answers_router):

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def command(
 ) -> None:
     """Ask QUESTION of the documents; the answer cites its sources."""
     began = time.monotonic()
-    with speaking(as_json=as_json) as output, signed_in(Access(url, email, password_file, key_file)) as client:
+    with speaking(as_json=as_json) as output, ExitStack() as open_:
         if not question.strip():
             raise UserError("the question is empty", 'like this: ask "How often is the pump greased?"', "usage")
+        client = open_.enter_context(signed_in(Access(url, email, password_file, key_file)))
         asked = {"question": question, "base": base_id(client, base)}
         output.step("asking")
         answer = call(client, "POST", "/api/ask", json=asked) if as_json else _show(client, asked, output)

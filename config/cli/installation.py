@@ -7,6 +7,7 @@ import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from backups.secret import Secret, write_secret
@@ -76,7 +77,7 @@ def open_installation(*, port: int | None = None, listen: str | None = None) -> 
     """The installation of this checkout, or of RAGKEEP_VAR; what is not given stays as it was.
 
     Raises:
-        UserError: the port leaves no room for those above it.
+        UserError: the port leaves no room for those above it, or this machine has no such address.
         StackFileError: a stack file is not valid.
     """
     paths = RuntimePaths.discover()
@@ -86,6 +87,8 @@ def open_installation(*, port: int | None = None, listen: str | None = None) -> 
         raise UserError(
             f"port {base} cannot be the base port", f"choose one from 1024 to {65535 - HIGHEST_OFFSET}", "port_range"
         )
+    if listen is not None:
+        _demand_own_address(listen)
     address = listen or (old.listen if old else "") or "127.0.0.1"
     control, stack = load_stack(paths.control_file), load_stack(paths.stack_file)
     bare = Installation(paths, EmbeddedRuntime(paths), control, stack, base, address)
@@ -117,6 +120,16 @@ def _stack_settings(installation: Installation) -> dict[str, str]:
     settings = {"RAGKEEP_PORTAL_ORIGIN": f"http://$host:{installation.port + 1}", "ADMIN_EMAIL": ADMIN_EMAIL}
     chosen = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
     return settings | {name: os.environ[name] for name in chosen if name in os.environ}
+
+
+def _demand_own_address(listen: str) -> None:
+    try:
+        family = socket.AF_INET6 if ip_address(listen).version == 6 else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((listen, 0))
+    except (ValueError, OSError):
+        remedy = "give an IP address of this machine, or 0.0.0.0 for all of them"
+        raise UserError(f"nothing can listen on {listen!r} here", remedy, "address") from None
 
 
 def _visible(listen: str) -> str:

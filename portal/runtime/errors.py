@@ -39,7 +39,15 @@ class PortTakenError(StackRuntimeError):
 
     def __init__(self, ports: dict[int, str]) -> None:
         self.ports = ports
-        taken = "; ".join(f"port {port} is held by {holder}" for port, holder in sorted(ports.items()))
+        held: dict[str, list[str]] = {}
+        for port, holder in sorted(ports.items()):
+            held.setdefault(holder, []).append(str(port))
+        taken = "; ".join(
+            f"port {found[0]} is held by {holder}"
+            if len(found) == 1
+            else f"ports {', '.join(found)} are held by {holder}"
+            for holder, found in held.items()
+        )
         super().__init__(taken, "stop that program, or choose another base port with --port")
 
 

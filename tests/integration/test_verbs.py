@@ -96,6 +96,16 @@ def test_a_base_port_without_room_is_refused(call: Call, port: str) -> None:
     assert f"port {port} cannot be the base port" in result.stderr
 
 
+@pytest.mark.parametrize("address", ["nonsense", "203.0.113.7", ""])
+def test_an_address_of_another_machine_is_refused_before_it_is_remembered(call: Call, var: Path, address: str) -> None:
+    result = call(up.command, "--listen", address, "--json")
+    error = only_object(result)["error"]
+    assert (result.exit_code, error["code"]) == (1, "address")
+    assert repr(address) in error["message"]
+    assert "0.0.0.0" in error["remedy"]
+    assert not (var / "control").exists()
+
+
 def test_secrets_are_made_once_private_and_different(var: Path) -> None:
     installation = open_installation()
     ensure_secrets(installation)

@@ -75,7 +75,20 @@ def test_our_own_entry_is_right() -> None:
     entry = procfs.entry(os.getpid())
     assert entry is not None
     assert entry.parent == os.getppid()
-    assert procfs.memory(os.getpid()) > 1 << 20
+    assert procfs.memory([os.getpid()]) > 1 << 20
+
+
+def test_memory_counts_what_processes_share_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    for pid in (1, 2, 3, 4):
+        (tmp_path / str(pid)).mkdir()
+    (tmp_path / "1" / "smaps_rollup").write_text("0-1 ---p 0 00:00 0 [rollup]\nRss: 90 kB\nPss: 30 kB\n")
+    for pid, own, shared in ((2, 5, 60), (3, 7, 80)):
+        (tmp_path / str(pid) / "status").write_text(
+            f"Name: x\nVmRSS: 99 kB\nRssAnon: {own} kB\nRssFile: 4 kB\nRssShmem: {shared} kB\n"
+        )
+    assert procfs.memory([1, 2, 3, 4]) == (30 + 5 + 7 + 4 + 80) * 1024
+    assert procfs.memory([]) == 0
 
 
 def test_a_record_tells_a_reused_pid_from_the_old_one(tmp_path: Path) -> None:
@@ -241,3 +254,8 @@ def test_lines_are_read_lazily(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("1\n2\n3\n")
     assert list(islice(logfile.follow(log, 3), 2)) == ["1", "2"]
+
+
+def test_taken_ports_are_told_by_who_holds_them() -> None:
+    fault = PortTakenError({8081: "nginx (pid 7)", 9000: "python (pid 9)", 8080: "nginx (pid 7)"})
+    assert fault.message == "ports 8080, 8081 are held by nginx (pid 7); port 9000 is held by python (pid 9)"

@@ -42,7 +42,7 @@ ABSOLUTE = re.compile(r"(?<![\w.<>:/$}~*-])/(\w[\w.-]*)")
 ROOTS = {
     # of a Linux machine, and of a container's inside
     "backup", "bin", "data", "dev", "etc", "home", "mnt", "opt", "proc", "rescue", "root", "run", "safe", "sbin", "set",
-    "srv", "usr",
+    "srv", "tmp", "usr",
     # of URLs
     "api", "health", "internal", "nginx-health", "portal", "ready", "v1",
 }  # fmt: skip

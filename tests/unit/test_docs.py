@@ -30,7 +30,7 @@ STACK_FILES = ("compose/stack.yaml", "portal/runtime/control.yaml")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")
 # How the sources read their environment: os.environ, a mapping of that name, or one of the readers that take a name.
 READERS = {"environ", "getenv", "environment", "read_secret", "_port"}
-# Held by tests alone (see backups.fault), and set by a browserless pytest run; neither is the operator's to choose.
+# For tests alone, see backups.fault; not for an operator to choose.
 NOT_SETTINGS = {"RAGKEEP_FAULT", "RAGKEEP_FAULT_FILE"}
 
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"|srcset=\"([^\"]+)\"")

@@ -136,6 +136,26 @@ def is_back(oids: dict[str, int], names: DatabaseNames, databases: Databases) ->
     return oids.get(names.live) == databases.old and _name_of(oids, databases.new) in (None, names.staging)
 
 
+@contextmanager
+def enter(server: Server, name: str) -> Iterator[psycopg.Connection]:
+    """An autocommit connection to a database even where an exchange has closed it; it is as closed as before after.
+
+    Raises:
+        SourceMissing: the server does not let us in.
+    """
+    with server.connect() as connection:
+        row = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    closed = row == (False,)
+    if closed:
+        _allow_connections(server, name, allowed=True)
+    try:
+        with server.connect(name) as connection:
+            yield connection
+    finally:
+        if closed:
+            _allow_connections(server, name, allowed=False)
+
+
 def _settle(
     server: Server,
     names: DatabaseNames,

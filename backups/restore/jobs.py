@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from backups import fault
@@ -10,7 +11,7 @@ from backups.errors import JobInvalid
 from backups.job import Job
 from backups.journal import Context
 from backups.repository import Repository
-from backups.restore import canary, compare, preflight, sets, swap
+from backups.restore import canary, compare, preflight, revocations, sets, swap
 from backups.restore.canary import Api
 from backups.restore.database import Server
 from backups.restore.errors import NothingStaged
@@ -47,6 +48,9 @@ def stage_job(job: Job, context: Context) -> dict[str, Any]:
 def swap_job(job: Job, context: Context) -> dict[str, Any]:
     """Make the staged data live. The services that use it are stopped.
 
+    Option: `revocations` (true); a drill has no live data that they could be read from. Result: `set_id`, `volumes` and
+    `revocations`, how many keys and accounts of the set were revoked because they are in the live data.
+
     Raises:
         NothingStaged: no stage of this operation has ended well.
     """
@@ -55,9 +59,11 @@ def swap_job(job: Job, context: Context) -> dict[str, Any]:
     if staged is None and target.journal() is None:
         raise NothingStaged(f"operation {job.operation} has staged nothing that was verified to its end")
     set_id, restored = (staged["set_id"], staged["restored"]) if staged else ("", [])
-    with context.step("swap", set=set_id):
+    with context.step("swap", set=set_id) as outcome:
+        if job.option_fields().flag("revocations", True):
+            outcome["revocations"] = _carry_over(target, context)
         journal = swap.swap(target, set_id, restored, _checkpoint(context))
-    return _ok(context, set_id=journal.set_id, volumes=sorted(journal.volumes))
+    return _ok(context, set_id=journal.set_id, volumes=sorted(journal.volumes), **outcome)
 
 
 def unswap_job(job: Job, context: Context) -> dict[str, Any]:
@@ -130,6 +136,13 @@ def _open(job: Job, context: Context) -> tuple[Repository, FoundSet]:
 def _host(job: Job) -> str | None:
     """Whose latest set is meant: a drill restores another stack's set, so it names the host in its options."""
     return job.option_fields().text_or_none("host") or job.require_stack().host
+
+
+def _carry_over(target: Target, context: Context) -> int:
+    if target.server is None:
+        return 0
+    warn = partial(context.journal.log, level="warning")
+    return revocations.carry_over(target.server, target.names, context.fence.check, warn)
 
 
 def _checkpoint(context: Context) -> swap.Checkpoint:

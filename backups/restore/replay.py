@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backups.errors import BackupError, JobInvalid
-from backups.restore import swap
+from backups.restore import revocations, swap
 from backups.restore.database import Server
 from backups.restore.errors import NothingStaged
 from backups.restore.swap import Target
@@ -55,6 +55,8 @@ def _run(arguments: argparse.Namespace, act: Callable[[Target], str]) -> int:
 
 
 def _finish(target: Target) -> str:
+    if target.server is not None:
+        revocations.carry_over(target.server, target.names, lambda: None, _warn)
     journal = swap.swap(target, "", [], _pass)
     return f"The data of set {journal.set_id} is live; the data from before is kept beside it."
 
@@ -76,3 +78,7 @@ def _target(arguments: argparse.Namespace) -> Target:
 
 def _pass(_point: str) -> None:
     """No portal, so no fence."""
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(message + "\n")

@@ -79,7 +79,8 @@ def _prove(ctx: Context, arena: Arena, found: BackupSet) -> dict[str, Any]:
         ctx, "stage", stack=arena.place, repository=found.repository, set_id=found.pk, options=options
     ))  # fmt: skip
     clock.lap("stage")
-    run_agent(ctx, agent_job(ctx, "swap", stack=arena.place, set_id=found.pk))
+    nothing_live = {"revocations": False}
+    run_agent(ctx, agent_job(ctx, "swap", stack=arena.place, set_id=found.pk, options=nothing_live))
     clock.lap("swap")
     arena.start(None, "start", "Start its services and wait until healthy")
     clock.lap("start")

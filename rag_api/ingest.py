@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from rag_api.allocator import limit_arenas
 from rag_api.logs import setup_logging
 from rag_api.secret import WeakSecretError
 from rag_api.services import open_services
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     setup_logging(settings.log_level)
+    limit_arenas()
     return _serve(settings, options.health_host, options.health_port)
 
 

@@ -42,6 +42,9 @@ UPLOADS_AT_ONCE = 4
 PATIENCE = 120
 STALLED_AFTER = 600
 PAGE = 1000
+# While more documents than this are on their way, they are counted, and listed only every LIST_SECONDS.
+FEW = 20
+LIST_SECONDS = 15
 # In the order in which a document passes them: one that moves on while we look is seen again in a later state.
 UNFINISHED = ("received", "stored", "parsed", "chunked", "embedded", "indexed")
 
@@ -178,13 +181,18 @@ def _note_upload(report: Report, item: Item, outcome: BaseException | Stored) ->
 
 def _wait(client: httpx.Client, base: str | None, report: Report, meter: Meter) -> None:
     """Wait for every uploaded document, then count what is ready and name what failed."""
-    left, moved = set(report.paths), time.monotonic()
+    left, fewest, moved, listed = set(report.paths), len(report.paths), time.monotonic(), 0.0
     while left:
-        now = left & {item["id"] for state in UNFINISHED for item in _documents(client, base, state)}
-        if len(now) < len(left):
-            moved = time.monotonic()
-        left = now
-        meter.set(len(report.paths) - len(left), len(report.failed))
+        # Counting costs the service little. The documents are listed only when few are left, and now and then because
+        # those of others are counted too.
+        unfinished = _unfinished(client, base)
+        if unfinished <= FEW or time.monotonic() - listed > LIST_SECONDS:
+            left &= {item["id"] for state in UNFINISHED for item in _documents(client, base, state)}
+            listed = time.monotonic()
+        now = min(fewest, len(left), unfinished)
+        if now < fewest:
+            fewest, moved = now, time.monotonic()
+        meter.set(len(report.paths) - now, len(report.failed))
         if time.monotonic() - moved > STALLED_AFTER:
             raise UserError(
                 f"{len(left)} documents made no progress for {STALLED_AFTER // 60} minutes",
@@ -194,6 +202,13 @@ def _wait(client: httpx.Client, base: str | None, report: Report, meter: Meter) 
         if left:
             time.sleep(0.5)
     _settle(client, base, report)
+
+
+def _unfinished(client: httpx.Client, base: str | None) -> int:
+    """How many documents are on their way, of anybody in the bases that are mine to see."""
+    params = {"limit": 1, **({"base": base} if base else {})}
+    counts = call(client, "GET", "/api/documents", patience=PATIENCE, params=params)["counts"]
+    return sum(counts.get(state, 0) for state in UNFINISHED)
 
 
 def _settle(client: httpx.Client, base: str | None, report: Report) -> None:

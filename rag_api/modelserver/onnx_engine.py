@@ -8,9 +8,7 @@ and 10 with padded batches of 16. It also makes a text's vector independent of i
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
+from rag_api.allocator import give_back_memory
 from rag_api.modelserver.child import EngineError, Event, Spec
 
 Vector = npt.NDArray[np.float32]
@@ -40,7 +39,7 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(spec.file("model"), options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._threads = ThreadPoolExecutor(spec.threads)
-        _give_back_memory()
+        give_back_memory()
 
     def run(self, request: dict[str, Any], cancelled: Callable[[], bool]) -> Iterator[Event]:
         """Yield one ("end", {"vectors": float32 bytes of shape (n, dimension), "dimension", "tokens"}).
@@ -53,10 +52,18 @@ class OnnxEngine:
         encodings = self._tokenizer.encode_batch(request["texts"])
         if not request["truncate"] and any(encoding.overflowing for encoding in encodings):
             raise EngineError("bad_request", f"the input length exceeds the context length of {self._limit} tokens")
-        vectors = np.stack(list(self._threads.map(self._embed, encodings)))
+        vectors = self._embed_all(encodings)
         tokens = sum(len(encoding.ids) for encoding in encodings)
-        _give_back_memory()
+        give_back_memory()
         yield ("end", {"vectors": vectors.tobytes(), "dimension": vectors.shape[1], "tokens": tokens})
+
+    def _embed_all(self, encodings: Sequence[Encoding]) -> Vector:
+        # The longest first: then the threads end together, and none waits for another's last long text.
+        order = sorted(range(len(encodings)), key=lambda index: -len(encodings[index].ids))
+        computed = list(self._threads.map(self._embed, [encodings[index] for index in order]))
+        vectors = np.empty((len(encodings), computed[0].shape[0]), dtype=np.float32)
+        vectors[order] = computed
+        return vectors
 
     def _embed(self, encoding: Encoding) -> Vector:
         ids = np.array([encoding.ids], dtype=np.int64)
@@ -65,9 +72,3 @@ class OnnxEngine:
         hidden = self._session.run(None, {name: feed[name] for name in self._inputs})[0]
         mean: Vector = hidden[0].mean(axis=0, dtype=np.float32)
         return mean / max(float(np.linalg.norm(mean)), 1e-12)
-
-
-def _give_back_memory() -> None:
-    """Return freed pages to the system: glibc would keep 150 MB of them between requests."""
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)

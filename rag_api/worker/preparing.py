@@ -12,6 +12,8 @@ from rag_api.worker.leases import Claim, fail_document, held, note_attempt
 from rag_api.worker.stage import TRANSIENT
 
 CLAIMED_AT_ONCE = 4
+# Cutting a document up to this size takes milliseconds, less than it costs to record that it has been read.
+SMALL_BYTES = 64 * 1024
 
 
 def prepare_some(context: Context) -> bool:
@@ -30,10 +32,12 @@ def chunk_id(document_id: UUID, generation: int, ordinal: int) -> UUID:
 def _prepare(context: Context, claim: Claim, document: Row) -> None:
     try:
         parsed = parse(context.storage.path(document["sha256"]), document["name"])
-        with context.pool.connection() as connection:
-            _note_parsed(connection, claim, document, parsed)
+        if document["bytes"] > SMALL_BYTES:
+            with context.pool.connection() as connection:
+                _note_parsed(connection, claim, document, parsed)
         chunks = chunk(parsed, context.services.settings.embed_model)
         with context.pool.connection() as connection:
+            _note_parsed(connection, claim, document, parsed)
             _store_chunks(connection, claim, document, chunks)
     except ParseFailure as failure:
         with context.pool.connection() as connection:

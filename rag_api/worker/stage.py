@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from rag_api.allocator import give_back_memory
 from rag_api.errors import UnavailableError
 from rag_api.vectors import CollectionGoneError
 
@@ -47,12 +48,16 @@ class Stage(threading.Thread):
         self._on_trouble = on_trouble
 
     def run(self) -> None:
-        failures = 0
+        failures, busy = 0, False
         while not self._stop_event.is_set():
             pause = 0.0
             try:
-                if not self._step():
+                worked = self._step()
+                if not worked:
                     pause = self._idle
+                    if busy:
+                        give_back_memory()
+                busy = worked
                 self.rounds += 1
                 failures, self.trouble = 0, None
             except Exception as error:

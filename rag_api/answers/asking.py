@@ -14,11 +14,17 @@ from fastapi.concurrency import run_in_threadpool
 from rag_api.access import User
 from rag_api.answers.chat import stream_chat
 from rag_api.answers.conversations import answer_keep, conversation_begin, conversation_history
-from rag_api.answers.prompt import PASSAGES, Message, Prompt, build_prompt, cited
+from rag_api.answers.ending import ending, whole_sentences
+from rag_api.answers.prompt import Message, Prompt, build_prompt, cited
 from rag_api.deps import visible_bases
+from rag_api.retrieval.fusion import spread
 from rag_api.retrieval.retrieve import Hit, Retrieval, hybrid
 from rag_api.services import Services
 
+# Passages shown with an answer; the model reads the first of them only.
+SOURCES = 6
+# Of so many they are chosen, so that one long document does not keep out all others.
+CANDIDATES = 12
 NOT_FOUND = "This is not in your documents: no passage in them answers the question."
 
 
@@ -29,6 +35,8 @@ class Answering:
     services: Services
     conversation_id: UUID
     prompt: Prompt
+    further: list[Hit]
+    """Passages about the question that the model was not given."""
     answer: str = ""
     kept: bool = field(default=False, repr=False)
 
@@ -42,9 +50,10 @@ class Answering:
         return self.services.settings.chat_model if self.found else ""
 
     def sources(self) -> list[dict[str, Any]]:
-        """The passages the model was given, numbered as it cites them."""
+        """The passages the model was given, numbered as it cites them, and behind them the further ones."""
         named = cited(self.answer, len(self.prompt.used))
-        return [{"n": n, **source(hit), "cited": n in named} for n, hit in enumerate(self.prompt.used, start=1)]
+        shown = [*self.prompt.used, *self.further]
+        return [{"n": n, **source(hit), "cited": n in named} for n, hit in enumerate(shown, start=1)]
 
     async def tokens(self) -> AsyncGenerator[str, None]:
         """Yield the answer piece by piece; what has been read is kept also when the reader goes away.
@@ -57,15 +66,26 @@ class Answering:
                 self.answer = NOT_FOUND
                 yield NOT_FOUND
                 return
-            settings = self.services.settings
-            async with aclosing(stream_chat(settings.ollama_url, settings.chat_model, self.prompt.messages)) as stream:
-                async for token in stream:
-                    self.answer += token.text
-                    if token.text:
-                        yield token.text
+            async with aclosing(self._written()) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(self._keep)
+
+    async def _written(self) -> AsyncGenerator[str, None]:
+        settings = self.services.settings
+        async with aclosing(stream_chat(settings.ollama_url, settings.chat_model, self.prompt.messages)) as stream:
+            async for token in stream:
+                self.answer += token.text
+                end = ending(self.answer)
+                if end is not None:
+                    self.answer = self.answer[:end]
+                    return
+                if token.text:
+                    yield token.text
+                if token.cut:
+                    self.answer = whole_sentences(self.answer)
 
     def _keep(self) -> None:
         self.answer = self.answer.strip()
@@ -97,8 +117,9 @@ def begin(
         conversation = conversation_begin(connection, user, question, base_id=base, conversation_id=conversation_id)
         history = conversation_history(connection, conversation)
     retrieval = _retrieve(services, question, bases, history)
-    prompt = build_prompt(question, retrieval.convincing, history)
-    return Answering(services, conversation, prompt)
+    hits = spread(retrieval.convincing, lambda hit: hit.document_id)[:SOURCES]
+    prompt = build_prompt(question, hits, history)
+    return Answering(services, conversation, prompt, hits[len(prompt.used) :])
 
 
 def source(hit: Hit) -> dict[str, Any]:
@@ -117,9 +138,9 @@ def source(hit: Hit) -> dict[str, Any]:
 
 
 def _retrieve(services: Services, question: str, bases: list[UUID], history: list[Message]) -> Retrieval:
-    found = hybrid(services, question, bases, PASSAGES)
+    found = hybrid(services, question, bases, CANDIDATES)
     earlier = [message["content"] for message in history if message["role"] == "user"]
     if found.found or not earlier:
         return found
     # "And how heavy is it?" finds nothing alone; with the question before it, it may.
-    return hybrid(services, f"{earlier[-1]}\n{question}", bases, PASSAGES)
+    return hybrid(services, f"{earlier[-1]}\n{question}", bases, CANDIDATES)

@@ -15,15 +15,17 @@ from rag_api.errors import ApiError
 
 # A cold model is loaded and the prompt evaluated before the first token comes.
 _TIMEOUT = httpx.Timeout(180, connect=3)
-_OPTIONS = {"num_ctx": CONTEXT_TOKENS, "num_predict": ANSWER_TOKENS, "temperature": 0.1, "repeat_penalty": 1.15}
+_OPTIONS = {"num_ctx": CONTEXT_TOKENS, "num_predict": ANSWER_TOKENS, "temperature": 0, "repeat_penalty": 1.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer; the last one has no text and the model's own count of the prompt's tokens."""
+    """A piece of the answer; the last one has no text, the model's own count of the prompt's tokens, and whether the
+    answer was `cut` because it got too long."""
 
     text: str
     prompt_tokens: int | None = None
+    cut: bool = False
 
 
 def model_unavailable(why: str) -> ApiError:
@@ -81,4 +83,5 @@ def _token(line: str) -> tuple[Token, bool]:
         raise model_unavailable(str(part["error"])[:200])
     text = str(part.get("message", {}).get("content", ""))
     done = bool(part.get("done"))
-    return Token(text, part.get("prompt_eval_count") if done else None), done
+    cut = done and part.get("done_reason") == "length"
+    return Token(text, part.get("prompt_eval_count") if done else None, cut), done

@@ -58,7 +58,10 @@ class Hit(BaseModel):
 
 
 class Source(Hit):
-    """A passage the model was given; `n` is the number it is cited by, `cited` whether the answer does."""
+    """A passage about the question; `n` is the number it is cited by, `cited` whether the answer does.
+
+    The model was given the first ones; the others are further reading.
+    """
 
     n: int
     cited: bool

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 # Weight of meaning against words.
 DENSE_WEIGHT = 0.5
@@ -87,6 +88,17 @@ def fuse(
     keys = dict.fromkeys([*dense, *lexical])
     fused = {key: weight * meaning.get(key, 0.0) + (1 - weight) * words.get(key, 0.0) for key in keys}
     return sorted(fused.items(), key=lambda item: -item[1])
+
+
+def spread(ranked: Sequence[Item], group: Callable[[Item], Hashable]) -> list[Item]:
+    """The best of every group first, in their order, then the others in theirs."""
+    seen: set[Hashable] = set()
+    first: list[Item] = []
+    rest: list[Item] = []
+    for item in ranked:
+        (rest if group(item) in seen else first).append(item)
+        seen.add(group(item))
+    return [*first, *rest]
 
 
 def rarity(frequency: int, total: int) -> float:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_api.answers.ending import ending, whole_sentences
 from rag_api.answers.prompt import ANSWER_TOKENS, CONTEXT_TOKENS, PASSAGES, build_prompt, cited
-from rag_api.retrieval.fusion import Evidence, coverage, fuse, rarity, scale_of, scaled
+from rag_api.retrieval.fusion import Evidence, coverage, fuse, rarity, scale_of, scaled, spread
 from rag_api.retrieval.retrieve import Hit, Retrieval
 
 scores = st.dictionaries(st.integers(0, 30), st.floats(-1, 50, allow_nan=False), max_size=12)
@@ -124,3 +125,23 @@ def test_a_prompt_fits_its_context_and_reports_what_did_not(
 
 def test_citations_are_those_of_passages_that_exist() -> None:
     assert cited("It is hard [2], see [1] and [2], not [7] nor [x].", 3) == [2, 1]
+
+
+def test_an_answer_ends_after_its_sentences_and_before_it_repeats_itself() -> None:
+    three = 'Granite is hard [1]. It cooled slowly (e.g. in 3.5 km). "It is cut with saws." [2]'
+    assert ending(three) is None
+    assert ending(three + " ") is None
+    assert ending(three + " A") == len(three)
+    assert ending("Granite is hard. granite is HARD [1]. ") is None
+    assert ending("Granite is hard. Granite is HARD [1]. S") == len("Granite is hard.")
+
+
+def test_an_answer_that_was_cut_off_ends_with_a_sentence() -> None:
+    assert whole_sentences("It is hard. It is cut with [1]. Then the") == "It is hard. It is cut with [1]."
+    assert whole_sentences("It is hard [1].") == "It is hard [1]."
+    assert whole_sentences("It is 3.5 m and ") == "It is 3.5 m and ..."
+
+
+def test_every_document_shows_its_best_passage_before_any_shows_another() -> None:
+    assert spread(["a1", "b1", "b2", "a2", "c1"], lambda name: name[0]) == ["a1", "b1", "c1", "b2", "a2"]
+    assert spread([], len) == []

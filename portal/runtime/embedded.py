@@ -284,7 +284,7 @@ def _closure(services: Mapping[str, ServiceSpec], names: Collection[str]) -> lis
 def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> ServiceStatus:
     if not status.pid:
         return status
-    used = sum(procfs.memory(pid) for pid in procfs.family(status.pid, running))
+    used = procfs.memory(procfs.family(status.pid, running))
     return ServiceStatus(
         status.service, status.title, status.state, status.detail, status.pid, status.since, memory_bytes=used
     )
@@ -293,7 +293,7 @@ def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> Ser
 def _stats(pid: int, running: dict[int, procfs.Entry]) -> Stats:
     family = procfs.family(pid, running)
     return Stats(
-        memory_bytes=sum(procfs.memory(member) for member in family),
+        memory_bytes=procfs.memory(family),
         cpu_seconds=sum(running[member].cpu_seconds for member in family),
         processes=len(family),
     )

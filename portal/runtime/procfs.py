@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,20 +91,28 @@ def name(pid: int) -> str:
     return ""
 
 
-def memory(pid: int) -> int:
-    """Bytes of memory of one process, shared pages divided among their users; 0 when it is gone.
+def memory(pids: Collection[int]) -> int:
+    """Bytes of memory of related processes, pages that they share counted once; those that are gone count 0.
 
-    Where the kernel does not tell us that share, the resident set is taken, which counts them in full.
+    The kernel tells each process's share only to whoever could trace it. For the others their own pages are added up
+    and the shared ones taken from the process that has most: a database's workers all have the same buffers.
     """
-    return _kilobytes(PROC / str(pid) / "smaps_rollup", "Pss:") or _kilobytes(PROC / str(pid) / "status", "VmRSS:")
+    divided = [_kilobytes(PROC / str(pid) / "smaps_rollup", ["Pss:"])["Pss:"] for pid in pids]
+    hidden = [pid for pid, share in zip(pids, divided, strict=True) if not share]
+    resident = [_kilobytes(PROC / str(pid) / "status", ["RssAnon:", "RssFile:", "RssShmem:"]) for pid in hidden]
+    shared = [max((entry[kind] for entry in resident), default=0) for kind in ("RssFile:", "RssShmem:")]
+    return sum(divided) + sum(entry["RssAnon:"] for entry in resident) + sum(shared)
 
 
-def _kilobytes(path: Path, field: str) -> int:
+def _kilobytes(path: Path, fields: Collection[str]) -> dict[str, int]:
+    """These fields of a file of `Name:  123 kB` lines, in bytes; 0 for what is not to be had."""
+    found = dict.fromkeys(fields, 0)
     with contextlib.suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) * 1024
-    return 0
+            name, *value = line.split()
+            if name in found:
+                found[name] = int(value[0]) * 1024
+    return found
 
 
 def boot_time() -> float:

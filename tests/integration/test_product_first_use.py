@@ -6,7 +6,9 @@ import fcntl
 import json
 import os
 import socket
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.documents import corpus
@@ -41,6 +43,38 @@ def test_a_second_up_creates_nothing_again_and_keeps_the_password_to_itself(prod
     assert password not in told.stdout + told.stderr
     assert pids(product) == before
     assert len(product.json("sets")["sets"]) == sets
+
+
+def test_a_first_up_that_failed_leaves_the_password_to_the_next(product: Product) -> None:
+    secrets = product.var / "control" / "secrets"
+    password = (secrets / "admin_password").read_text().strip()
+    # As if no run had ended well yet.
+    (secrets / "admin_password.shown").unlink()
+    broken = {**product.env, "CHAT_MODEL": "no-such-model"}
+    failed = Product(product.var, product.port, broken).manage("up", "--json", check=False)
+    assert failed.returncode == 1
+    assert "no-such-model" in json.loads(failed.stdout)["error"]["message"]
+    assert password not in failed.stdout + failed.stderr
+    mended = Product(product.var, product.port, {**product.env, "CHAT_MODEL": "smollm2:135m"})
+    assert mended.json("up")["admin"]["password"] == password
+    told = mended.manage("up")
+    assert password not in told.stdout + told.stderr
+    assert str(product.var) in told.stdout
+    assert "manage.py ingest" in told.stdout
+
+
+def test_up_remembers_that_the_stack_is_meant_to_run(product: Product) -> None:
+    with portal_database(product) as portal:
+        portal.execute("UPDATE stacks_stack SET state = 'stopped'")
+        product.json("up")
+        assert portal.execute("SELECT state FROM stacks_stack").fetchall() == [("running",)]
+
+
+def portal_database(product: Product) -> psycopg.Connection[tuple[Any, ...]]:
+    password = (product.var / "control" / "secrets" / "postgres_password").read_text().strip()
+    return psycopg.connect(
+        host="127.0.0.1", port=product.port + 20, user="portal", dbname="portal", password=password, autocommit=True
+    )
 
 
 def test_up_while_another_up_runs_names_it(product: Product) -> None:

@@ -108,6 +108,10 @@ def checked(answer: httpx.Response) -> httpx.Response:
         error = answer.json()["error"]
         raise UserError(error["message"], code=error["code"])
     except (ValueError, KeyError, TypeError):
+        if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            # Said by the entrance, before the service itself could name its limit.
+            remedy = "split it, or raise MAX_UPLOAD_BYTES and run manage.py up"
+            raise UserError(f"it is larger than the service takes; {remedy}", remedy, "too_large") from None
         raise UserError(
             f"the service answered {answer.status_code} to {answer.request.method} {answer.request.url}",
             "check the address, and see manage.py status",

@@ -154,13 +154,21 @@ def test_an_ordinary_user_needs_no_prefix(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_root_gets_the_first_account_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handed: list[int] = []
+    ways = [privileges.Way("nobody", ["refused"], 65534), privileges.Way("namespace", ["unshare"], 0)]
+    chowned: list[int] = []
+    (tmp_path / "run").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(privileges, "_candidates", lambda: [(["refused"], 65534), (["namespace"], 0)])
-    monkeypatch.setattr(privileges, "_works", lambda prefix, *_: prefix == ["namespace"])
-    monkeypatch.setattr(privileges, "_hand_over", lambda _var, owner: handed.append(owner))
-    assert privileges.drop_prefix(ROOT, tmp_path, Path(sys.executable)) == ["namespace"]
-    assert handed[-1] == 0
+    monkeypatch.setattr(os, "chown", lambda _path, owner, _group, **_: chowned.append(owner))
+    monkeypatch.setattr(privileges, "_candidates", lambda: ways)
+    monkeypatch.setattr(privileges, "_works", lambda prefix, *_: prefix == ["unshare"])
+    assert privileges.drop_prefix(ROOT, tmp_path, Path(sys.executable)) == ["unshare"]
+    assert set(chowned) == {0}
+
+    # Later the other way would work too: what runs must not lose its files.
+    chowned.clear()
+    monkeypatch.setattr(privileges, "_works", lambda *_: True)
+    assert privileges.drop_prefix(ROOT, tmp_path, Path(sys.executable)) == ["unshare"]
+    assert chowned == []
 
 
 def test_root_without_any_way_down_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

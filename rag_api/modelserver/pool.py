@@ -202,6 +202,4 @@ def _spec(store: Store, model: Installed, context: int) -> Spec:
         limit = int(store.config(model).get("model_info", {}).get("bert.context_length", 256))
         return Spec("onnx", files, limit, threads)
     trained = read_header(store.blobs.path(next(layer.digest for layer in model.layers if layer.media_type == MODEL)))
-    # llama.cpp's threads wait for each other by spinning: with a thread on every core and anything else running, two
-    # cores gave 15 tokens a second where one thread gave 38. One core stays free.
-    return Spec("llama", files, min(context, trained.context_length or context), max(1, threads - 1))
+    return Spec("llama", files, min(context, trained.context_length or context), threads)

@@ -84,7 +84,7 @@ def _failed_backup() -> list[Warning]:
     title = "The last backup is incomplete" if last.state == State.PARTIAL else "The last backup failed"
     message = str(last.error.get("message", ""))
     remedy = str(last.error.get("remedy", "")) or "Its log says why. Then back up again."
-    return [Warning("bad", f"{title}. {message}".strip(), remedy, last)]
+    return [Warning("bad", f"{title}: {message}" if message else title, remedy, last)]
 
 
 def _failed_drill(drill: Drill | None) -> list[Warning]:

@@ -83,7 +83,7 @@ def test_htmx_gets_only_the_panel(seen: dict[str, Client], used: Rows) -> None:
 
 def test_a_failed_backup_is_a_warning_with_its_remedy_until_one_succeeds(used: Rows) -> None:
     warning = overview_get().warnings[0]
-    assert warning.title == "The last backup failed. The repository is locked."
+    assert warning.title == "The last backup failed: The repository is locked."
     assert warning.remedy == "Run `python3 manage.py doctor`."
     assert warning.operation == used.failed
     portal_web.operation()

@@ -19,7 +19,9 @@ import pytest
 from backups import process
 from backups.errors import FencedOff
 from backups.journal import Context, Fence, Journal
+from backups.restore.database import DatabaseNames
 from backups.restore.jobs import JOBS
+from backups.restore.revocations import carry_over
 from tests.support import servers
 from tests.support.restorable import SmallStack, back_up
 
@@ -258,19 +260,20 @@ def test_a_set_that_cannot_take_revocations_is_named_with_them(service: Service)
 def test_a_row_that_cannot_be_applied_leaves_the_set_as_it_is(service: Service) -> None:
     service.revoke()
     with service.server.connect(service.staging) as connection:
-        connection.execute("ALTER TABLE users ADD CHECK (active)")
+        connection.execute("ALTER TABLE api_keys ADD CHECK (revoked_at IS NULL)")
     swapped = service.perform("swap")
     assert service.access() == EVERYBODY, "both or none"
     assert "check constraint" in swapped.warnings[0]
 
 
-def test_an_attempt_that_was_superseded_revokes_nothing(service: Service) -> None:
+def test_an_attempt_that_is_superseded_after_reading_revokes_nothing(service: Service) -> None:
     service.revoke()
-    fence = service.job("swap").fence
-    fence.write_text("2")
+
+    def fenced_off() -> None:
+        raise FencedOff("a newer attempt owns the operation")
+
     with pytest.raises(FencedOff):
-        service.perform("swap")
-    fence.unlink()
+        carry_over(service.server, DatabaseNames(service.database, service.operation), fenced_off, pytest.fail)
     service.perform("swap", revocations=False)
     assert service.access() == EVERYBODY
 

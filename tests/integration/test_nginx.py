@@ -232,7 +232,12 @@ def test_the_chat_can_open_a_websocket(site: Edge) -> None:
 
 def test_uploads_have_a_limit_and_are_refused_early(site: Edge) -> None:
     assert httpx.post(f"{site.chat}/api/documents", content=b"x" * LIMIT).json()["received"] == LIMIT
-    assert httpx.post(f"{site.chat}/api/documents", content=b"x" * (LIMIT + 1)).status_code == 413
+    refused = httpx.post(f"{site.chat}/api/documents", content=b"x" * (LIMIT + 1))
+    assert refused.status_code == 413
+    assert refused.headers["content-type"] == "application/json"
+    error = refused.json()["error"]
+    assert error["code"] == "too_large"
+    assert f"{LIMIT} bytes" in error["message"]
 
 
 def test_security_headers_on_the_chats_origin(site: Edge) -> None:

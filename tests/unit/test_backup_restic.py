@@ -21,13 +21,13 @@ def test_backup_command() -> None:
     argv = restic.backup_argv(
         TOOL,
         paths=["set", "/data/documents/live"],
-        files_from=Path("/work/files.raw"),
+        files_from=Path("/job/files.raw"),
         tags=["ragkeep", "set:1"],
         host="rag-production",
     )
     assert argv == (
         *BASE, "backup", "--host", "rag-production", "--group-by", "host", "--tag", "ragkeep", "--tag", "set:1",
-        "--files-from-raw", "/work/files.raw", "--", "set", "/data/documents/live",
+        "--files-from-raw", "/job/files.raw", "--", "set", "/data/documents/live",
     )  # fmt: skip
 
 

@@ -127,8 +127,8 @@ def test_model_names_are_read_from_the_store(tmp_path: Path) -> None:
 
 def test_a_dump_goes_into_a_named_database_without_owners_and_stops_at_the_first_error() -> None:
     server = Server("127.0.0.1", 5432, "rag", Secret("never shown"))
-    argv = postgres.restore_argv(Path("/pg"), server, DatabaseNames("rag", "12345678-9").staging, Path("/work/d.dump"))
+    argv = postgres.restore_argv(Path("/pg"), server, DatabaseNames("rag", "12345678-9").staging, Path("/job/d.dump"))
     assert argv == (
         "/pg/pg_restore", "--exit-on-error", "--jobs=2", "--no-owner", "--no-privileges", "--host", "127.0.0.1",
-        "--port", "5432", "--username", "rag", "--no-password", "--dbname", "rag_staging_12345678", "/work/d.dump",
+        "--port", "5432", "--username", "rag", "--no-password", "--dbname", "rag_staging_12345678", "/job/d.dump",
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import socket
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from portal.runtime import procfs
 
 LISTEN = "0A"
+FIRST_FREE = 20000
+OUTGOING = procfs.PROC / "sys" / "net" / "ipv4" / "ip_local_port_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,35 @@ def describe(listener: Listener, pid: int | None) -> tuple[int | None, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, chosen by the kernel and all different."""
-    probes = [socket.socket() for _ in range(count)]
+    """Ports that nothing listens on, all different.
+
+    Taken from below the range that the kernel gives to outgoing connections: one of those could otherwise sit on the
+    port of a service that is stopped for a moment.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(FIRST_FREE, _outgoing_from()), k=_outgoing_from() - FIRST_FREE):
+        if len(found) == count:
+            break
+        if is_free(port):
+            found.append(port)
+    return found
+
+
+def is_free(port: int) -> bool:
+    """Whether this port of the loopback address can be listened on now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _outgoing_from() -> int:
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+        first = int(OUTGOING.read_text().split()[0])
+    except (OSError, ValueError):
+        first = 32768
+    # A machine that gives nearly everything to outgoing connections leaves no choice.
+    return first if first > FIRST_FREE + 1000 else 60000

@@ -17,7 +17,8 @@ import httpx
 import psycopg
 
 from backups import process
-from tests.support.servers import REPO, free_port, wait_until
+from portal.runtime import ports
+from tests.support.servers import REPO, wait_until
 
 # Offsets of the ports an installation takes above its base port.
 SPAN = 24
@@ -85,18 +86,11 @@ class Product:
 
 
 def free_base() -> int:
-    """A base port with its whole span free."""
+    """A base port with its whole span free, out of reach of the kernel's outgoing connections."""
     while True:
-        base = free_port()
-        if base + SPAN < 65000 and all(_is_free(base + offset) for offset in range(SPAN)):
+        (base,) = ports.free_ports(1)
+        if all(ports.is_free(base + offset) for offset in range(SPAN)):
             return base
-
-
-def _is_free(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import psycopg
 import redis
 
 from backups import process
+from portal.runtime import ports
 
 BIN = Path(sys.executable).parent
 REPO = Path(__file__).resolve().parents[2]
@@ -43,11 +43,8 @@ NGINX = REPO / "var" / "tools" / "bin" / "nginx"
 
 
 def free_port() -> int:
-    """A port that nothing listens on now, chosen by the kernel."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on now."""
+    return ports.free_ports(1)[0]
 
 
 def unprivileged(argv: list[str]) -> list[str]:

@@ -259,3 +259,17 @@ def test_lines_are_read_lazily(tmp_path: Path) -> None:
 def test_taken_ports_are_told_by_who_holds_them() -> None:
     fault = PortTakenError({8081: "nginx (pid 7)", 9000: "python (pid 9)", 8080: "nginx (pid 7)"})
     assert fault.message == "ports 8080, 8081 are held by nginx (pid 7); port 9000 is held by python (pid 9)"
+
+
+def test_free_ports_are_out_of_reach_of_outgoing_connections() -> None:
+    found = ports.free_ports(12)
+    assert len(set(found)) == 12
+    outgoing = int(ports.OUTGOING.read_text().split()[0])
+    assert outgoing < 21000 or all(ports.FIRST_FREE <= port < outgoing for port in found)
+
+
+def test_a_port_somebody_listens_on_is_not_free() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        assert not ports.is_free(holder.getsockname()[1])

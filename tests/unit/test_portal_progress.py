@@ -1,8 +1,12 @@
-"""Throttling of progress reports: pure, with a clock of the test's own."""
+"""Progress reports: their throttling, with a clock of the test's own, and their titles."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from portal.operations.progress import Progress, Throttle
+from portal.vaults.agent import TITLES
 
 
 def test_one_report_a_second_gets_through() -> None:
@@ -33,3 +37,15 @@ def test_as_dict_is_what_pages_read() -> None:
         "counts": {"files": 2},
         "note": "a.txt",
     }
+
+
+def test_every_step_of_the_agent_has_a_title_for_people() -> None:
+    root = Path(__file__).resolve().parents[2] / "backups"
+    text = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    named = set(re.findall(r'(?:context\.step|\.progress)\(\s*"([a-z_]+)"', text))
+    # Neither is part of an operation's page: the repository's own jobs run behind the scenes.
+    named -= {"init", "stats", "snapshots"}
+    assert {"freeze", "swap", "restore_postgres"} <= named
+    for source in ("documents", "models"):
+        named |= {f"restore_{source}", f"verify_{source}"}
+    assert named - set(TITLES) == set()

@@ -139,13 +139,14 @@ def test_nothing_commits_inside_a_freeze_and_a_kill_opens_everything(stack: Samp
             for _ in range(20):
                 threading.Event().wait(0.05)
                 assert version(database) == written, "a write was committed inside the freeze"
-            assert len(confirmed) == answered
+            # The answer to a commit from before the freeze may still have been on its way.
+            assert len(confirmed) <= answered + 1
             assert not stack.gate_is_open()
             agent.kill()
             agent.wait(5)
             servers.wait_until(stack.gate_is_open, what="the write gate", seconds=2)
-            servers.wait_until(lambda: len(confirmed) > answered, what="the waiting writer", seconds=2)
-            assert version(database) != written
+            servers.wait_until(lambda: len(confirmed) > answered + 1, what="the waiting writer", seconds=5)
+            servers.wait_until(lambda: version(database) != written, what="a commit after the freeze", seconds=5)
     assert [snapshot.id for snapshot in opened(stack).snapshots()] == before
 
 

@@ -113,11 +113,3 @@ def _kilobytes(path: Path, fields: Collection[str]) -> dict[str, int]:
             if name in found:
                 found[name] = int(value[0]) * 1024
     return found
-
-
-def boot_time() -> float:
-    """Unix time of the machine's start, in seconds."""
-    for line in (PROC / "stat").read_text(encoding="utf-8").splitlines():
-        if line.startswith("btime "):
-            return float(line.split()[1])
-    return 0.0

@@ -19,15 +19,6 @@ def stack_get_default() -> Stack:
     return Stack.objects.earliest("created_at")
 
 
-def stack_get(name: str) -> Stack:
-    """The stack called `name`.
-
-    Raises:
-        Stack.DoesNotExist: there is none.
-    """
-    return Stack.objects.get(name=name)
-
-
 @dataclass(frozen=True, slots=True)
 class ServiceRow:
     """One service now; `state` is healthy, starting, unhealthy, stopped or failed, `memory_bytes` and `pid` None when

@@ -46,12 +46,6 @@ def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
-def restore_last_proven(*, stack: str | None = None) -> datetime | None:
-    """When a restore, in a drill or for real, last worked."""
-    proven = set_last_proven(stack=stack)
-    return proven.proven_at if proven else None
-
-
 def restore_kept(*, stack: str | None = None) -> Restore | None:
     """The restore that can still be undone or confirmed, if any."""
     kept = Restore.objects.select_related("set", "operation").filter(state=RestoreState.KEPT)

@@ -29,6 +29,7 @@ INSTALLED_APPS: list[str] = [
     "portal.operations",
     "portal.stacks",
     "portal.vaults",
+    "portal.alarms",
     "portal.web",
 ]
 

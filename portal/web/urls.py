@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
-from portal.web.views import account, dashboard, events, health, help, operations, sets, stack
+from portal.web.views import account, dashboard, events, health, help, operations, restore, sets, stack
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -21,10 +21,10 @@ urlpatterns = [
     path("sets/back-up/", sets.backup_now, name="backup-now"),
     path("sets/drill/", sets.drill_now, name="drill-now"),
     path("sets/<slug:set_id>/", sets.set_one, name="set"),
-    path("sets/<slug:set_id>/restore/", sets.set_restore, name="set-restore"),
-    path("sets/<slug:set_id>/restore/preview/", sets.set_preview, name="set-preview"),
-    path("restores/<int:restore_id>/undo/", sets.restore_undo, name="restore-undo"),
-    path("restores/<int:restore_id>/keep/", sets.restore_keep, name="restore-keep"),
+    path("sets/<slug:set_id>/restore/", restore.set_restore, name="set-restore"),
+    path("sets/<slug:set_id>/restore/preview/", restore.set_preview, name="set-preview"),
+    path("restores/<int:restore_id>/undo/", restore.restore_undo, name="restore-undo"),
+    path("restores/<int:restore_id>/keep/", restore.restore_keep, name="restore-keep"),
     path("operations/", operations.operations, name="operations"),
     path("operations/<uuid:operation_id>/", operations.operation, name="operation"),
     path("operations/<uuid:operation_id>/cancel/", operations.operation_stop, name="operation-cancel"),

@@ -1,53 +1,17 @@
-"""Backup sets: the list, one of them, taking, proving, restoring, undoing and keeping."""
+"""Backup sets: the list, one of them, taking and proving."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django import forms
-from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
 
-from portal.operations.errors import OperationError
-from portal.runtime.errors import StackRuntimeError
-from portal.stacks.counts import stack_counts
-from portal.stacks.models import Stack
-from portal.vaults.bare import restore_preview
-from portal.vaults.models import BackupSet, Restore, SetState
+from portal.vaults.models import BackupSet
 from portal.vaults.selectors import plan_default, set_get, set_last_good
-from portal.web import preview
 from portal.web.actions import start
 from portal.web.pages import operators_only, page
 
 PER_PAGE = 25
-
-
-class RestoreForm(forms.Form):
-    """Confirmation of a restore: the stack's name, and whether to keep today's data as a set first."""
-
-    safety = forms.TypedChoiceField(
-        choices=[
-            ("yes", "Take a safety set first. Slower by one backup, and nothing of today is lost."),
-            ("no", "No safety set. Faster; what is newer than the set is gone for good once the restore is kept."),
-        ],
-        coerce=lambda value: value == "yes",
-        initial="yes",
-        widget=forms.RadioSelect,
-        label="Before the restore",
-    )
-    name = forms.CharField(
-        label="Type the name of the stack to confirm",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
-    )
-
-    def clean_name(self) -> str:
-        stack = str(self.initial["stack"])
-        if self.cleaned_data["name"] != stack:
-            raise ValidationError(f"That is not the name of the stack. Type {stack} to restore into it.")
-        return stack
 
 
 @require_safe
@@ -63,39 +27,9 @@ def sets(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def set_one(request: HttpRequest, set_id: str) -> HttpResponse:
-    found = _get(set_id)
+    found = set_or_404(set_id)
     context = {"set": found, "drills": found.drills.all()[:5], "restores": found.restores.all()[:5]}
     return page(request, "sets/one", context)
-
-
-@operators_only
-def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
-    """What a restore would change, then the restore itself."""
-    found = _get(set_id)
-    form = RestoreForm(request.POST or None, initial={"safety": "yes", "stack": found.stack})
-    if request.method == "POST" and form.is_valid():
-        params = {"set": found.pk, "safety": form.cleaned_data["safety"]}
-        return start(request, "restore", f"stack:{found.stack}", params, back="set-restore", set_id=set_id)
-    context = {
-        "set": found,
-        "form": form,
-        "rows": preview.rows(_counts_now(found.stack), found.counts),
-        "usable": found.state == SetState.COMPLETE,
-    }
-    return page(request, "sets/restore", context, status=422 if form.errors else 200)
-
-
-@require_safe
-@operators_only
-def set_preview(request: HttpRequest, set_id: str) -> HttpResponse:
-    """Have the agent compare the set with the live stack, document by document; takes seconds."""
-    found = _get(set_id)
-    context: dict[str, Any] = {"set": found}
-    try:
-        context["changes"] = preview.changes(restore_preview(found)["preview"])
-    except (OperationError, StackRuntimeError) as refused:
-        context["fault"] = refused
-    return page(request, "sets/preview", context)
 
 
 @require_POST
@@ -111,36 +45,15 @@ def backup_now(request: HttpRequest) -> HttpResponse:
 @operators_only
 def drill_now(request: HttpRequest) -> HttpResponse:
     """Prove a set by a drill: the one named in the form, else the last good one."""
-    found = _get(request.POST["set"]) if request.POST.get("set") else set_last_good()
+    found = set_or_404(request.POST["set"]) if request.POST.get("set") else set_last_good()
     if found is None:
         raise Http404("set")
     return start(request, "drill", f"stack:{found.stack}", {"set": found.pk}, back="set", set_id=found.pk)
 
 
-@require_POST
-@operators_only
-def restore_undo(request: HttpRequest, restore_id: int) -> HttpResponse:
-    return _settle(request, "restore.undo", restore_id)
-
-
-@require_POST
-@operators_only
-def restore_keep(request: HttpRequest, restore_id: int) -> HttpResponse:
-    return _settle(request, "restore.confirm", restore_id)
-
-
-def _settle(request: HttpRequest, kind: str, restore_id: int) -> HttpResponse:
-    found = get_object_or_404(Restore.objects.select_related("set"), pk=restore_id)
-    return start(request, kind, f"stack:{found.set.stack}", {"restore": str(found.operation_id)}, back="dashboard")
-
-
-def _get(set_id: str) -> BackupSet:
+def set_or_404(set_id: str) -> BackupSet:
+    """Raises: Http404: there is no such set."""
     try:
         return set_get(set_id)
     except BackupSet.DoesNotExist:
         raise Http404("set") from None
-
-
-def _counts_now(stack: str) -> dict[str, int]:
-    found = Stack.objects.filter(name=stack).first()
-    return (stack_counts(found) if found else None) or {}

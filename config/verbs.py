@@ -43,6 +43,7 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("config.cli.doctor", "Look for what is wrong and say what to do."),
     "clean": Verb("config.cli.clean", "Remove all data of this installation, after confirmation."),
     "test": Verb("config.cli.test", "Run the tests this machine can run.", development=True),
+    "bench": Verb("config.cli.bench", "Measure what the product promises.", development=True),
     "check-all": Verb(
         "config.cli.check_all", "Format, lint, types, imports, migrations, unit tests.", development=True, tools=False
     ),

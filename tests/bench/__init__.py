@@ -1,0 +1,22 @@
+"""Benchmarks of `manage.py bench`: what each measures, and which module holds it.
+
+A module here has a function `run(place: harness.Place) -> harness.Report`. pytest does not collect them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One benchmark. `runs`: how often it measures when nobody says otherwise."""
+
+    module: str
+    summary: str
+    runs: int
+
+
+BENCHES: dict[str, Bench] = {
+    "sets-page": Bench("tests.bench.sets_page", "Pages of the list of 10,000 sets, against restic's own list.", 20),
+}

@@ -12,8 +12,8 @@ from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, Re
 
 
 def set_list(*, stack: str | None = None, limit: int = 100) -> list[BackupSet]:
-    """Sets, newest first, with their repository."""
-    sets = BackupSet.objects.select_related("repository", "operation")
+    """Sets that are in their repository, newest first, with it."""
+    sets = BackupSet.objects.select_related("repository", "operation").filter(removed_at=None)
     return list((sets.filter(stack=stack) if stack else sets)[:limit])
 
 
@@ -28,21 +28,21 @@ def set_get(set_id: str) -> BackupSet:
 
 def set_last_good(*, stack: str | None = None) -> BackupSet | None:
     """The newest complete set; a partial or failed one is never good."""
-    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE)
+    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE, removed_at=None)
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
 def set_latest(*, stack: str | None = None) -> BackupSet | None:
     """What `--set latest` means: the newest complete set that is not a safety set. Those hold what a restore was to
     get rid of, so a second restore of the latest set must not bring it back."""
-    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE)
+    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE, removed_at=None)
     sets = sets.exclude(operation__parent__kind="restore")
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
 def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
     """The set that most recently was shown to come back."""
-    sets = BackupSet.objects.exclude(proven_at=None).order_by("-proven_at")
+    sets = BackupSet.objects.filter(removed_at=None).exclude(proven_at=None).order_by("-proven_at")
     return (sets.filter(stack=stack) if stack else sets).first()
 
 

@@ -63,13 +63,26 @@ def section(page: str, title: str) -> str:
     return found[1] if found else ""
 
 
+def parameters(command: click.Command) -> list[click.Parameter]:
+    """Of a verb and of all its subcommands."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*command.params, *(parameter for found in below for parameter in parameters(found))]
+
+
+def subcommands(command: click.Command) -> list[str]:
+    return list(command.commands) if isinstance(command, click.Group) else []
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_and_each_of_its_options_is_in_the_reference(verb: str) -> None:
     command: click.Command = importlib.import_module(VERBS[verb].module).command
     written = section(reference("commands.md"), f"`{verb}`")
     assert written, f"commands.md has no section `{verb}`"
-    options = [name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts]
+    options = [
+        name for parameter in parameters(command) if isinstance(parameter, click.Option) for name in parameter.opts
+    ]
     assert [name for name in options if not re.search(rf"`{name}[ `]", written)] == []
+    assert [name for name in subcommands(command) if f"`{name}" not in written] == []
     assert f"manage.py {verb}" in written, "an example is missing"
 
 
@@ -77,7 +90,7 @@ def test_the_reference_has_no_option_that_no_verb_takes() -> None:
     page = reference("commands.md")
     for verb in VERBS:
         command: click.Command = importlib.import_module(VERBS[verb].module).command
-        known = {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
+        known = {name for parameter in parameters(command) for name in parameter.opts} | {"--help", "-h"}
         table = re.findall(r"(?m)^\| `(--?[a-z-]+)", section(page, f"`{verb}`"))
         assert set(table) <= known, verb
 

@@ -48,6 +48,10 @@ class Fields:
             self._fail(key, "a whole number", found)
         return found
 
+    def integer_within(self, key: str, least: int, most: int, default: int | _Missing = _MISSING) -> int:
+        found = self.integer(key, default)
+        return found if least <= found <= most else self._fail(key, f"a whole number from {least} to {most}", found)
+
     def number(self, key: str, default: float | _Missing = _MISSING) -> float:
         found = self._value.get(key, default)
         if isinstance(found, bool) or not isinstance(found, int | float):
@@ -73,9 +77,19 @@ class Fields:
                 self._fail(f"{key}[{index}]", "a text", item)
         return found
 
+    def values(self) -> dict[str, Any]:
+        """The whole object."""
+        return dict(self._value)
+
     def has(self, key: str) -> bool:
         """Whether there is a value, other than null."""
         return self._value.get(key) is not None
+
+    def only(self, *known: str) -> None:
+        """Refuse values that nobody would read."""
+        for key in self._value:
+            if key not in known:
+                raise self._error(f"{self.path}.{key}: there is no such value; known are {', '.join(known)}")
 
     def section(self, key: str) -> Fields:
         return Fields(self._value.get(key), f"{self.path}.{key}", self._error)

@@ -2,6 +2,7 @@
 
 OperationError
 ├── OperationRefused    it may not start now
+│   └── InputInvalid    what was given makes no sense; `fields` says what of it
 ├── OperationFailed     a handler found out that it cannot succeed
 ├── Cancelled           somebody asked it to stop
 └── Fenced              another worker owns it; whoever gets this touches nothing any more
@@ -33,6 +34,17 @@ class OperationError(Exception):
 
 class OperationRefused(OperationError):
     code = "refused"
+
+
+class InputInvalid(OperationRefused):
+    """Input that nobody can use, each wrong field with a sentence of its own."""
+
+    code = "invalid"
+
+    def __init__(self, fields: dict[str, str], *, remedy: str = "") -> None:
+        told = " ".join(f"{name}: {sentence}" for name, sentence in fields.items())
+        super().__init__(told, remedy=remedy, data={"fields": fields})
+        self.fields = fields
 
 
 class OperationFailed(OperationError):

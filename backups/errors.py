@@ -18,6 +18,7 @@ BackupError
 │   └── ResticFailed           any other failure of restic
 ├── SourceError
 │   ├── SourceMissing          a source is not there, or its server does not answer
+│   ├── SourceNotMounted       a folder is there, what should be mounted on it is not
 │   ├── SourceEmpty            a source is there but holds nothing although it must
 │   └── SourceUnreadable       a source is there and cannot be read in full
 ├── SpaceShort                 a disk is too small for what is about to be written
@@ -141,6 +142,11 @@ class SourceError(BackupError):
 class SourceMissing(SourceError):
     code = "source_missing"
     default_remedy = "Start the service, or mount the volume, that holds this source; then start again."
+
+
+class SourceNotMounted(SourceError):
+    code = "source_not_mounted"
+    default_remedy = "Mount the disk or share, then start again: an empty mount point is never backed up in its place."
 
 
 class SourceEmpty(SourceError):

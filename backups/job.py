@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backups.errors import JobInvalid
+from backups.extra import OWN_SOURCES, ExtraSpec, read_chosen, read_extra
 from backups.fields import Fields
 from backups.secret import Secret
 
@@ -63,7 +64,8 @@ class Stack:
     """The stack that is backed up, or restored into. `config`: files and folders of its configuration.
 
     `models`: `own`, the store in its volume is one of its sources, or `external`, a server that is no part of the stack
-    keeps them.
+    keeps them. `pullable`: patterns of models that are named in a set, not stored in it, because they can be pulled again.
+    `extra`: further sources.
     """
 
     name: str
@@ -76,6 +78,13 @@ class Stack:
     volumes: Volumes
     config: tuple[Path, ...]
     models: str = OWN
+    pullable: tuple[str, ...] = ()
+    extra: tuple[ExtraSpec, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of all its sources."""
+        return (*OWN_SOURCES, *(spec.name for spec in self.extra))
 
     @property
     def host(self) -> str:
@@ -100,6 +109,8 @@ class Stack:
             volumes=Volumes.read(fields.section("volumes")),
             config=_paths(fields, "config"),
             models=fields.one_of("models", (OWN, EXTERNAL), OWN),
+            pullable=tuple(fields.texts("pullable", [])),
+            extra=read_extra(fields),
         )
 
 
@@ -146,6 +157,8 @@ class Job:
     tools: Tools
     set_id: str | None
     options: dict[str, Any]
+    # The sources a set is restricted to; None for all that the stack has.
+    sources: tuple[str, ...] | None = None
 
     def require_stack(self) -> Stack:
         """The stack.
@@ -200,7 +213,8 @@ class Job:
 
     @classmethod
     def read(cls, fields: Fields) -> Job:
-        stack = fields.section_or_none("stack")
+        section = fields.section_or_none("stack")
+        stack = Stack.read(section) if section else None
         repository = fields.section_or_none("repository")
         return cls(
             kind=fields.one_of("kind", KINDS),
@@ -208,11 +222,12 @@ class Job:
             attempt=fields.integer("attempt"),
             fence=Path(fields.filled("fence")),
             work=Path(fields.filled("work")),
-            stack=Stack.read(stack) if stack else None,
+            stack=stack,
             repository=RepositoryPlace.read(repository) if repository else None,
             tools=Tools.read(fields.section("tools")),
             set_id=fields.text_or_none("set"),
             options=fields.mapping("options", {}),
+            sources=read_chosen(fields, stack.sources) if stack else None,
         )
 
 

@@ -196,6 +196,7 @@ class BackupSet(models.Model):
     class Meta:
         ordering = ["-taken_at"]
         indexes = [
+            models.Index(fields=["-taken_at", "-id"], name="set_newest"),
             models.Index(fields=["stack", "-taken_at"]),
             models.Index(fields=["repository", "-taken_at"]),
         ]

@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,8 +107,8 @@ def run(
 class Running:
     """A started process whose standard output is read line by line.
 
-    Standard error is collected by a thread of its own (a full pipe would block the child) and kept as a tail.
-    Use as a context manager: leaving it ends the process, politely first.
+    Standard error is collected by a thread of its own (a full pipe would block the child) and kept as a tail of
+    `stderr_lines` lines. Use as a context manager: leaving it ends the process, politely first.
     """
 
     def __init__(
@@ -117,9 +118,11 @@ class Running:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         bound_to_parent: bool = True,
+        stderr_lines: int = 200,
     ) -> None:
         words = [os.fspath(a) for a in argv]
         self.program = Path(words[0]).name
+        self._keep = stderr_lines
         try:
             self._popen = subprocess.Popen(
                 die_with_parent(words) if bound_to_parent else words,
@@ -149,7 +152,7 @@ class Running:
 
     @property
     def stderr(self) -> str:
-        """The last 200 lines of standard error so far."""
+        """The last lines of standard error so far."""
         return "".join(self._stderr)
 
     def send(self, text: str) -> None:
@@ -224,7 +227,55 @@ class Running:
         with contextlib.suppress(ValueError):
             for line in self._popen.stderr:
                 self._stderr.append(line)
-                del self._stderr[:-200]
+                del self._stderr[: -self._keep]
+
+
+class ByteStream:
+    """A started process whose standard output is read as bytes; its standard error goes to a file without a name.
+
+    It dies with us. Use as a context manager: leaving it ends the process.
+    """
+
+    def __init__(self, argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None) -> None:
+        words = [os.fspath(a) for a in argv]
+        self.program = Path(words[0]).name
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        try:
+            self._popen = subprocess.Popen(
+                die_with_parent(words),
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise ProcessError(self.program, None, "", f"could not be started ({error.strerror})") from None
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._popen.stdout is not None
+        return self._popen.stdout
+
+    @property
+    def stderr(self) -> str:
+        """The last 64 KiB of standard error so far."""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - 65536))
+        return self._stderr.read().decode("utf-8", "replace")
+
+    def wait(self) -> int:
+        """Return the exit status (negative: a signal); read standard output to its end before."""
+        return self._popen.wait()
+
+    def __enter__(self) -> ByteStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        self.stdout.close()
+        self._stderr.close()
 
 
 def start_detached(

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-from backups import backup, repository_jobs
+from backups import adopt, backup, probe, readback, repository_jobs, upkeep
 from backups.errors import BackupError, FencedOff, JobInvalid
 from backups.job import Job
 from backups.journal import (
@@ -44,6 +44,17 @@ def registered() -> dict[str, JobFunction]:
         "init": repository_jobs.init,
         "stats": repository_jobs.stats,
         "snapshots": repository_jobs.snapshots,
+        "probe": probe.probe,
+        "adopt": adopt.adopt,
+        "describe": adopt.describe,
+        "check": upkeep.check,
+        "repair": upkeep.repair,
+        "forget": upkeep.forget,
+        "prune": upkeep.prune,
+        "unlock": upkeep.unlock,
+        "copy": upkeep.copy,
+        "measure": upkeep.measure,
+        "verify": readback.verify,
     }
     return {**own, **JOBS}
 
@@ -74,7 +85,9 @@ def _carry_out(job: Job, journal: Journal) -> dict[str, Any]:
     fence = Fence(job.fence, job.attempt)
     fence.check()
     with agent_lock(job.work):
-        return carry_out(job, Context(journal, fence))
+        context = Context(journal, fence)
+        upkeep.clear_dead(job, context)
+        return carry_out(job, context)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,13 @@ BackupError
 │   ├── ToolMissing            restic, pg_dump or chroma is not there
 │   └── ToolTooOld             ... or has the wrong version
 ├── RepositoryError
+│   ├── AddressInvalid         the address is none that a repository can have
+│   ├── CredentialsInvalid     the credentials file cannot be read, or lacks something
+│   ├── RepositoryRefused      the server does not accept the credentials, or not for this
+│   ├── HostKeyUnknown         nobody has said yet which key the SFTP server has
+│   ├── HostKeyChanged         ... and now it shows another one than the known
+│   ├── BucketMissing          the object store has no such bucket
+│   ├── ClockWrong             this machine's clock and the server's are too far apart
 │   ├── RepositoryUnreachable  the folder or server of the repository is gone
 │   ├── RepositoryMissing      the place is there, but no repository in it
 │   ├── RepositoryOther        another repository than the known one lies there
@@ -99,6 +106,44 @@ class RepositoryError(BackupError):
 class RepositoryUnreachable(RepositoryError):
     code = "repository_unreachable"
     default_remedy = "Mount the disk or reach the server that holds the repository, then start again."
+
+
+class AddressInvalid(RepositoryError):
+    code = "address_invalid"
+    default_remedy = "Correct the address; docs/how-to/repositories.md has an example of each kind."
+
+
+class CredentialsInvalid(RepositoryError):
+    code = "credentials_invalid"
+    default_remedy = "Correct the credentials file: one NAME=VALUE on a line."
+
+
+class RepositoryRefused(RepositoryError):
+    code = "repository_refused"
+    default_remedy = "Check the credentials, and what the server allows them to do."
+
+
+class HostKeyUnknown(RepositoryError):
+    code = "host_key_unknown"
+    default_remedy = "Compare the fingerprint with the one the server's administrator names, then confirm it."
+
+
+class HostKeyChanged(RepositoryError):
+    code = "host_key_changed"
+    default_remedy = (
+        "Ask the server's administrator whether it has a new key. If nobody knows of one, somebody else answers in its "
+        "place: send nothing there. Otherwise confirm the new fingerprint."
+    )
+
+
+class BucketMissing(RepositoryError):
+    code = "bucket_missing"
+    default_remedy = "Correct the name, or have the bucket made."
+
+
+class ClockWrong(RepositoryError):
+    code = "clock_wrong"
+    default_remedy = "Set this machine's clock, best by NTP: object stores refuse requests from another time."
 
 
 class RepositoryMissing(RepositoryError):

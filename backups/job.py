@@ -10,10 +10,14 @@ from typing import Any
 from backups.errors import JobInvalid
 from backups.extra import OWN_SOURCES, ExtraSpec, read_chosen, read_extra
 from backups.fields import Fields
+from backups.limits import NONE, Limits
+from backups.place import PlaceOptions
 from backups.secret import Secret
 
 KINDS = (
     "backup", "preflight", "stage", "swap", "unswap", "discard", "canary", "init", "stats", "snapshots",
+    "probe", "adopt", "describe",
+    "check", "repair", "forget", "prune", "unlock", "copy", "measure", "verify",
 )  # fmt: skip
 
 
@@ -116,18 +120,26 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryPlace:
-    """A restic repository. `id` is restic's own, empty while it is not known yet."""
+    """A restic repository. `id` is restic's own, empty while it is not known yet.
+
+    `credentials_file`: NAME=VALUE lines for restic's environment, None when the place asks for none.
+    """
 
     id: str
     url: str
     password_file: Path
+    credentials_file: Path | None = None
+    options: PlaceOptions = PlaceOptions()
 
     @classmethod
     def read(cls, fields: Fields) -> RepositoryPlace:
+        credentials, options = fields.text_or_none("credentials_file"), fields.section_or_none("options")
         return cls(
             id=fields.text_or_none("id") or "",
             url=fields.filled("url"),
             password_file=Path(fields.filled("password_file")),
+            credentials_file=Path(credentials) if credentials else None,
+            options=PlaceOptions.read(options) if options else PlaceOptions(),
         )
 
 
@@ -159,6 +171,7 @@ class Job:
     options: dict[str, Any]
     # The sources a set is restricted to; None for all that the stack has.
     sources: tuple[str, ...] | None = None
+    limits: Limits = NONE
 
     def require_stack(self) -> Stack:
         """The stack.
@@ -216,6 +229,7 @@ class Job:
         section = fields.section_or_none("stack")
         stack = Stack.read(section) if section else None
         repository = fields.section_or_none("repository")
+        limits = fields.section_or_none("limits")
         return cls(
             kind=fields.one_of("kind", KINDS),
             operation=fields.filled("operation"),
@@ -228,6 +242,7 @@ class Job:
             set_id=fields.text_or_none("set"),
             options=fields.mapping("options", {}),
             sources=read_chosen(fields, stack.sources) if stack else None,
+            limits=Limits.read(limits) if limits else NONE,
         )
 
 

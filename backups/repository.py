@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backups import restic
+from backups import place as places
+from backups import reach, restic
 from backups.errors import (
     RepositoryError,
     RepositoryExists,
@@ -29,6 +30,7 @@ from backups.errors import (
     ToolTooOld,
 )
 from backups.job import RepositoryPlace
+from backups.limits import NONE, Limits, limited_argv, restic_environment
 from backups.process import ProcessError, Running, run
 
 MINIMUM = (0, 17, 0)
@@ -50,11 +52,19 @@ class BackupOutcome:
 class Repository:
     """The repository of a job. Every method raises a RepositoryError (see backups.errors)."""
 
-    def __init__(self, place: RepositoryPlace, tool: Path, cache: Path) -> None:
+    def __init__(self, place: RepositoryPlace, tool: Path, cache: Path, limits: Limits = NONE) -> None:
         self.place = place
+        self._limits = limits
         self._tool = tool
         self._cache = cache / "restic"
         self._folder = restic.local_folder(place.url)
+        address = reach.address_of(place)
+        self._options = places.restic_options(address.kind, place.options) if address else ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in a folder of this machine."""
+        return self._folder is not None
 
     def version(self) -> str:
         """restic's version.
@@ -75,9 +85,12 @@ class Repository:
     def open(self) -> str:
         """Prove that the repository is there, ours and opened by the password; returns its id.
 
+        The place is asked first without restic, which would go on trying for a quarter of an hour.
+
         Raises:
             RepositoryOther: another repository than the known one lies there.
         """
+        reach.demand(self.place)
         found = str(json.loads(self._text(restic.config_argv(self._tool)))["id"])
         if self.place.id and found != self.place.id:
             raise RepositoryOther(
@@ -194,6 +207,8 @@ class Repository:
         except RepositoryMissing:
             return
         except RepositoryUnreachable:
+            if self._folder is None:
+                raise
             return
         except RepositoryKeyWrong:
             raise RepositoryExists(f"a repository with another password lies at {self.place.url}") from None
@@ -201,7 +216,7 @@ class Repository:
 
     def _backed_up(self, argv: restic.Argv, cwd: Path, progress: Progress) -> BackupOutcome:
         summary: Mapping[str, Any] = {}
-        with Running(argv, env=self._environment(), cwd=cwd) as running:
+        with Running(limited_argv(self._placed(argv), self._limits), env=self._environment(), cwd=cwd) as running:
             for message in restic.messages(running.lines()):
                 if message.get("message_type") == "summary":
                     summary = message
@@ -223,7 +238,7 @@ class Repository:
     def _text(self, argv: restic.Argv) -> str:
         """Run a command to its end and return its standard output."""
         try:
-            done = run(argv, env=self._environment(), check=False)
+            done = run(limited_argv(self._placed(argv), self._limits), env=self._environment(), check=False)
         except ProcessError as error:
             raise ToolMissing(str(error), "Run `manage.py doctor`.") from None
         if done.returncode != 0:
@@ -232,19 +247,28 @@ class Repository:
 
     @contextmanager
     def _stream(self, argv: restic.Argv) -> Iterator[Iterator[dict[str, Any]]]:
-        with Running(argv, env=self._environment()) as running:
+        with Running(limited_argv(self._placed(argv), self._limits), env=self._environment()) as running:
             yield iter(restic.messages(running.lines()))
             code = running.wait()
             complaints = restic.Complaints.read(running.stderr)
         if code != 0:
             raise self._failure(code, complaints)
 
+    def _placed(self, argv: restic.Argv) -> restic.Argv:
+        return restic.placed(argv, self._options)
+
     def _environment(self) -> dict[str, str]:
         self._cache.mkdir(parents=True, exist_ok=True)
-        return restic.environment(self.place.url, self.place.password_file, self._cache)
+        credentials = places.read_credentials(self.place.credentials_file)
+        found = restic.environment(self.place.url, self.place.password_file, self._cache, credentials=credentials)
+        return {**found, **restic_environment(self._limits)}
 
     def _failure(self, code: int, complaints: restic.Complaints) -> RepositoryError:
-        return failure(code, complaints.fatal, url=self.place.url, folder_there=self._folder_there())
+        """The typed error; where restic's status leaves it open, the place itself is asked."""
+        found = failure(code, complaints.fatal, url=self.place.url, folder_there=self._folder_there())
+        if isinstance(found, ResticFailed | RepositoryMissing):
+            return reach.trouble(self.place) or found
+        return found
 
     def _folder_there(self) -> bool:
         return self._folder is None or self._folder.is_dir()

@@ -58,4 +58,4 @@ def _shown(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _repository(job: Job) -> Repository:
-    return Repository(job.require_repository(), job.tools.restic, job.cache)
+    return Repository(job.require_repository(), job.tools.restic, job.cache, job.limits)

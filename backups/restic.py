@@ -33,18 +33,33 @@ _REMOTE = ("s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:")
 
 
 def environment(
-    url: str, password_file: Path, cache: Path, inherited: Mapping[str, str] | None = None
+    url: str,
+    password_file: Path,
+    cache: Path,
+    inherited: Mapping[str, str] | None = None,
+    *,
+    credentials: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The whole environment of a restic process. `cache`: folder under which restic keeps its cache."""
+    """The whole environment of a restic process. `cache`: folder under which restic keeps its cache.
+
+    `credentials`: the place's own; where there are some, none of our environment's are mixed with them.
+    """
     own = os.environ if inherited is None else inherited
-    kept = {name: value for name, value in own.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
+    prefixes = () if credentials else _PASSED_ON_PREFIXES
+    kept = {name: value for name, value in own.items() if name in _PASSED_ON or name.startswith(prefixes)}
     return {
         **kept,
+        **(credentials or {}),
         "RESTIC_REPOSITORY": url,
         "RESTIC_PASSWORD_FILE": str(password_file),
         "RESTIC_CACHE_DIR": str(cache),
         "RESTIC_PROGRESS_FPS": "1",
     }
+
+
+def placed(argv: Argv, options: Sequence[str]) -> Argv:
+    """A command with the options of its repository's place (backups.place.restic_options) before everything else."""
+    return (argv[0], *options, *argv[1:])
 
 
 def local_folder(url: str) -> Path | None:

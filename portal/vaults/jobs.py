@@ -78,7 +78,13 @@ def host_of(stack: Mapping[str, Any]) -> str:
 
 
 def repository_place(repository: Repository) -> Job:
-    return {"id": repository.restic_id, "url": repository.url, "password_file": repository.password_file}
+    return {
+        "id": repository.restic_id,
+        "url": repository.url,
+        "password_file": repository.password_file,
+        "credentials_file": repository.credentials_file or None,
+        "options": {**repository.options, "append_only": repository.append_only},
+    }
 
 
 def _tool(name: str) -> Path:

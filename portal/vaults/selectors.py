@@ -84,23 +84,37 @@ def plan_next_run(plan: Plan) -> datetime | None:
     return plan.next_run_at if plan.enabled else None
 
 
+def repositories_in_use() -> list[Repository]:
+    """Those that are still written to: a key change leaves the old one for reading only."""
+    return list(Repository.objects.filter(replaced_by=None).order_by("name"))
+
+
+def repositories_gone() -> list[Repository]:
+    """Local repositories whose folder is not there."""
+    return [row for row in repositories_in_use() if row.is_local and not Path(row.url).is_dir()]
+
+
+def repositories_on_data_disk() -> bool:
+    """Whether every repository is there and lies on the disk of the data."""
+    rows = repositories_in_use()
+    return bool(rows) and not repositories_gone() and all(_on_data_disk(row) for row in rows)
+
+
 def repository_warnings() -> list[str]:
     """Sentences an operator should read about where the sets are kept; empty when all is well."""
-    repositories = list(Repository.objects.all())
-    if not repositories:
+    rows = repositories_in_use()
+    if not rows:
         return ["No repository: nothing is backed up. Run `python3 manage.py up` to make the default one."]
-    missing = [
-        f"The repository folder {r.url} of {r.name} is gone. Mount it again, or set up another repository."
-        for r in repositories
-        if r.is_local and not Path(r.url).is_dir()
+    found = [
+        f"The repository folder {row.url} of {row.name} is gone. Mount it again, or set up another repository."
+        for row in repositories_gone()
     ]
-    if missing or any(not _on_data_disk(r) for r in repositories):
-        return missing
-    folders = ", ".join(repository.url for repository in repositories)
-    return [
-        "Every repository is on the same disk as the data: a broken disk takes both. "
-        f"Copy {folders} and its password file to another disk or machine after each backup."
-    ]
+    if repositories_on_data_disk():
+        found.append(
+            "Every repository is on the same disk as the data: a broken disk takes both. "
+            "Add a repository on another disk or machine, and have sets copied there."
+        )
+    return found
 
 
 def _on_data_disk(repository: Repository) -> bool:

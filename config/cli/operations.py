@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from config.cli.output import Output, UserError
@@ -50,16 +50,23 @@ def run_operation(output: Output, kind: str, params: Mapping[str, Any] | None = 
         UserError: it was refused, failed, was cancelled or lost.
         KeyboardInterrupt: the caller stopped looking; the operation goes on.
     """
-    from portal.operations.errors import OperationError
     from portal.operations.services import operation_start
     from portal.stacks.models import Stack
     from portal.stacks.selectors import stack_get_default
 
     try:
         stack = stack_get_default()
-        operation = operation_start(kind=kind, target=stack.target, params=params)
     except Stack.DoesNotExist:
         raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None
+    return run_started(output, lambda: operation_start(kind=kind, target=stack.target, params=params))
+
+
+def run_started(output: Output, start: Callable[[], Operation]) -> Operation:
+    """Follow the operation that `start` starts or joins to its end; raises as run_operation does."""
+    from portal.operations.errors import OperationError
+
+    try:
+        operation = start()
     except OperationError as refused:
         raise user_error(refused) from None
     try:

@@ -37,4 +37,12 @@ ICONS: dict[str, str] = {
     "moon": '<path d="M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z"/>',
     "screen": '<rect x="3" y="4" width="18" height="12" rx="1.5"/><path d="M9 20h6M12 16v4"/>',
     "arrow": '<path d="M5 12h14M13 6l6 6-6 6"/>',
+    "pin": '<path d="M9 3h6l-1 6 4 4H6l4-4zM12 13v8"/>',
+    "trash": '<path d="M4 7h16M9.5 7V4h5v3M6.5 7l1 13.5h9l1-13.5M10.5 11v6M13.5 11v6"/>',
+    "folder": '<path d="M3 18.5v-13h6l2 2.5h10v11.5H3z"/>',
+    "file": '<path d="M6 3h8l4.5 4.5V21H6zM14 3v4.5h4.5"/>',
+    "tick": '<path d="m6 12.5 4 4 8-9"/>',
+    "cross": '<path d="m7 7 10 10M17 7 7 17"/>',
+    "mark": '<path d="M12 5v9M12 18.5v.01"/>',
+    "dash": '<path d="M7 12h10"/>',
 }

@@ -47,7 +47,7 @@ class NavLink:
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
     ("Stack", "stack", "stack", ("stack", "service-log")),
-    ("Backup sets", "sets", "sets", ("sets", "set", "set-restore", "set-preview")),
+    ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Help", "help", "help", ("help",)),
 )
@@ -74,6 +74,15 @@ def icon(name: str, tone: str = "") -> SafeString:
     spin = " icon--spin" if name == "busy" else ""
     shape = mark_safe(ICONS[name])  # noqa: S308 - drawn by us
     return format_html('<svg class="icon{}{}" viewBox="0 0 24 24" aria-hidden="true">{}</svg>', spin, _is(tone), shape)
+
+
+_DAYS = {"complete": "tick", "partial": "mark", "failed": "cross", "removed": "dash"}
+
+
+@register.simple_tag
+def day_icon(state: str) -> SafeString:
+    """The mark of a day in the calendar of sets; a day without a backup has none."""
+    return icon(_DAYS[state]) if state in _DAYS else SafeString()
 
 
 def _is(tone: str) -> str:

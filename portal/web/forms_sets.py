@@ -45,6 +45,10 @@ class FilterForm(forms.Form):
     def _offer(self, name: str, values: list[str]) -> None:
         self._offered(name).choices = [("", "Any"), *((value, value) for value in values)]
 
+    def _many(self, name: str) -> bool:
+        choices = self._offered(name).choices
+        return isinstance(choices, list) and len(choices) > 2
+
     def _offered(self, name: str) -> forms.ChoiceField:
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
@@ -54,7 +58,7 @@ class FilterForm(forms.Form):
     def shown(self) -> list[forms.BoundField]:
         """The selects that have something to choose from; what is chosen stays visible."""
         names = ("state", "tag", "stack", "repository", "plan")
-        return [self[name] for name in names if len(self._offered(name).choices) > 2 or self[name].value()]
+        return [self[name] for name in names if self._many(name) or self[name].value()]
 
     def wanted(self) -> SetFilter:
         """The filter; a value that makes no sense does not narrow, its field says why."""

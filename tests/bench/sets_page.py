@@ -5,6 +5,7 @@ The alternative is how a list is had without a database: `restic snapshots` of a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ PAGES = {
 
 def run(place: Place) -> Report:
     """Measure every page `runs` times, and the first one in turn with restic's own list."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     place.say("starting Postgres and Valkey")
     with servers.postgres(place.folder / "postgres") as database, servers.valkey(place.folder / "valkey") as valkey:
         _connect(database, database.create_database("portal"), valkey)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from backups import restic, restic_upkeep
 from backups.errors import CredentialsInvalid, RepositoryError, RepositoryLocked, ResticFailed
 from backups.job import RepositoryPlace
+from backups.limits import limited_argv
 from backups.place import REST, Address, read_credentials
 from backups.process import ByteStream, Running
 from backups.repository import Repository, owner_gone
@@ -39,7 +41,9 @@ class Printed:
 class Maintenance(Repository):
     """The repository of a job under maintenance. `source`: another one to copy from."""
 
-    def __init__(self, place: RepositoryPlace, tool: Path, cache: Path, *, source: RepositoryPlace | None = None) -> None:
+    def __init__(
+        self, place: RepositoryPlace, tool: Path, cache: Path, *, source: RepositoryPlace | None = None
+    ) -> None:
         super().__init__(place, tool, cache)
         self._extra = {**restic_upkeep.LOW_MEMORY, **(_source_environment(place, source) if source else {})}
 
@@ -53,6 +57,11 @@ class Maintenance(Repository):
             raise self._failure(done.code, restic.Complaints.read(done.stderr))
         self.open()  # a server that went away looks like damage
         return found
+
+    def sets(self) -> dict[str, restic.Snapshot]:
+        """The snapshot of each set, as they lie in the repository and not in the cache."""
+        listed = json.loads(self._demand(restic_upkeep.snapshots_argv(self._tool)).stdout or "[]")
+        return {found.set_id: found for value in listed if (found := restic.Snapshot.read(value)).set_id}
 
     def affected(self, findings: Findings) -> set[str]:
         """The ids of the snapshots that need what is damaged; all of them while the index cannot be read."""
@@ -195,7 +204,8 @@ class Maintenance(Repository):
 
     def _ended(self, argv: restic.Argv, cwd: Path | None = None) -> Printed:
         """Run a command to its end; unlike a short one it dies with us."""
-        with Running(self._placed(argv), env=self._environment(), cwd=cwd, stderr_lines=STDERR_LINES) as running:
+        words = limited_argv(self._placed(argv), self._limits)
+        with Running(words, env=self._environment(), cwd=cwd, stderr_lines=STDERR_LINES) as running:
             stdout = "\n".join(running.lines())
             return Printed(running.wait(), stdout, running.stderr)
 

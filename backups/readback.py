@@ -67,7 +67,7 @@ def _hash_all(stream: IO[bytes], digests: Digests, kept: dict[str, str], context
                 path = f"/{member.name.lstrip('/')}"
                 digests[path] = _digest(content, path, kept)
                 total += member.size
-                archive.members = []  # a long archive would otherwise be remembered in full
+                archive.members.clear()  # type: ignore[attr-defined] # it would remember every file
                 context.journal.progress("read_back", None, {"files": len(digests), "bytes": total})
     except (tarfile.TarError, EOFError, OSError):
         while stream.read(_CHUNK):  # restic's exit status tells what happened

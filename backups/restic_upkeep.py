@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,11 @@ def index_argv(tool: Path, index: str) -> Argv:
     return (*_base(tool), "--no-lock", "cat", "index", index)
 
 
+def snapshots_argv(tool: Path) -> Argv:
+    """All snapshots as they lie in the repository: the cache still has those whose file is damaged."""
+    return (*_base(tool), "--no-lock", "--no-cache", "snapshots")
+
+
 def list_argv(tool: Path, what: str) -> Argv:
     """The ids of all `packs`, `index` files or `snapshots`, as they lie there."""
     return (*_base(tool), "--no-lock", "list", what)
@@ -86,7 +91,10 @@ def archive_argv(tool: Path, snapshot: str) -> Argv:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `check` found. `packs`: damaged or missing packs; `trees`, `blobs`: objects its complaints name."""
+    """What `check` found. `packs`: damaged or missing packs; `trees`, `blobs`: objects its complaints name.
+
+    `index_damaged`: the index itself could not be loaded, so nothing else was looked at.
+    """
 
     errors: tuple[str, ...]
     packs: tuple[str, ...]
@@ -96,7 +104,7 @@ class Findings:
 
     @classmethod
     def read(cls, stdout: str, stderr: str) -> Findings:
-        """`stdout`: JSON lines with a `summary`; `stderr`: JSON lines, or plain ones of an older restic."""
+        """`stdout`: JSON lines with a `summary`; `stderr`: JSON lines, or plain ones of a restic before 0.18."""
         told = [summary for summary in messages(stdout.splitlines()) if summary.get("message_type") == "summary"]
         summary = told[-1] if told else {}
         errors = tuple(_complaints(stderr))
@@ -104,9 +112,9 @@ class Findings:
         return cls(
             errors=errors,
             packs=_unique([*(summary.get("broken_packs") or ()), *re.findall(f"pack ({_ID})", text)]),
-            trees=_unique(re.findall(f"tree ({_ID})", text)),
+            trees=_unique(re.findall(r"tree ([0-9a-f]{8,64})\b", text)),
             blobs=_unique(re.findall(f"blob ({_ID})", text)),
-            index_damaged=bool(summary.get("suggest_repair_index")) or "index" in _stages(errors),
+            index_damaged=bool(re.search(r"error loading index|LoadIndex", text)),
         )
 
 
@@ -125,22 +133,14 @@ def pack_trees(index: str, packs: Iterable[str]) -> set[str]:
 
 
 def _complaints(stderr: str) -> Iterable[str]:
+    """The sentences that name an object; restic's advice how to go on does not concern who uses this program."""
     for line in stderr.splitlines():
         value = next(iter(messages([line])), None)
-        text = line if value is None else _message(value)
-        if text.strip():
-            yield text.strip()
-
-
-def _message(value: Mapping[str, object]) -> str:
-    inner = value.get("error")
-    found = inner.get("message") if isinstance(inner, Mapping) else value.get("message")
-    return str(found or "")
-
-
-def _stages(errors: Iterable[str]) -> set[str]:
-    """`index` when the complaint is about loading the index, which ends a check before it began."""
-    return {"index" for error in errors if "LoadIndex" in error or "repair index" in error}
+        if value is not None and value.get("message_type") != "error":
+            continue
+        text = (line if value is None else str(value.get("message", ""))).strip()
+        if re.search(r"\b[0-9a-f]{8,64}\b", text) and not text.startswith("restic "):
+            yield text
 
 
 def _unique(ids: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def _told(repository: Maintenance, findings: Findings, affected: set[str], **mor
         "packs": list(findings.packs),
         "index_damaged": findings.index_damaged,
         "affected": sorted(affected),
-        "present": {s.set_id: s.id for s in repository.snapshots(tags=["ragkeep"]) if s.set_id},
+        "present": {name: snapshot.id for name, snapshot in repository.sets().items()},
         **more,
     }
 
@@ -78,26 +78,22 @@ def repair(job: Job, context: Context) -> dict[str, Any]:
         told["packs"] = len(broken := [pack for pack in wanted if pack in there])
         repository.repair_packs(broken, keep=kept or job.work)
     findings, affected = _look(repository, context, part, parts)[1:]
-    before = {s.set_id: s.id for s in repository.snapshots(tags=["ragkeep"]) if s.set_id}
+    before = repository.sets()
     if affected and options.flag("snapshots", False):
         with context.step("repair_snapshots", snapshots=len(affected)):
             repository.repair_snapshots(sorted(affected))
             _mark_partial(repository, before)
         findings, affected = _look(repository, context, part, parts, again="_again")[1:]
     told_now = _told(repository, findings, affected, part=part, parts=parts, aside=str(kept) if kept else None)
-    return {**told_now, "replaced": _replaced(repository)}
+    partial = {name: snapshot.id for name, snapshot in repository.sets().items() if snapshot.partial}
+    return {**told_now, "replaced": partial}
 
 
-def _mark_partial(repository: Maintenance, before: dict[str | None, str]) -> None:
+def _mark_partial(repository: Maintenance, before: Mapping[str, restic.Snapshot]) -> None:
     """A snapshot that lost something must say so to whoever finds it without the portal."""
-    for snapshot in repository.snapshots(tags=["ragkeep"]):
-        if snapshot.set_id in before and before[snapshot.set_id] != snapshot.id and not snapshot.partial:
+    for name, snapshot in repository.sets().items():
+        if name in before and before[name].id != snapshot.id and not snapshot.partial:
             repository.tag(snapshot.id, restic.PARTIAL_TAG)
-
-
-def _replaced(repository: Maintenance) -> dict[str, str]:
-    partial = (s for s in repository.snapshots(tags=["ragkeep"]) if s.partial and s.set_id)
-    return {str(snapshot.set_id): snapshot.id for snapshot in partial}
 
 
 def _copy_aside(job: Job, context: Context) -> Path | None:
@@ -177,8 +173,8 @@ def copy(job: Job, context: Context) -> dict[str, Any]:
     wanted = options.texts("snapshots") if options.has("snapshots") else _all(job, source)
     with context.step("copy", snapshots=len(wanted)):
         _copy_in_parts(target, wanted, context)
-    listed = target.snapshots(tags=["ragkeep"])
-    return {"state": "ok", "id": known, "present": {s.set_id: s.id for s in listed if s.set_id}}
+    present = {name: snapshot.id for name, snapshot in target.sets().items()}
+    return {"state": "ok", "id": known, "present": present}
 
 
 def _copy_in_parts(target: Maintenance, wanted: Sequence[str], context: Context) -> None:

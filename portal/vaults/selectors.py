@@ -27,29 +27,33 @@ def set_get(set_id: str) -> BackupSet:
 
 
 def set_last_good(*, stack: str | None = None) -> BackupSet | None:
-    """The newest complete set; a partial or failed one is never good."""
-    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE, removed_at=None)
+    """The newest complete set; a partial, failed or damaged one is never good."""
+    sets = BackupSet.objects.select_related("repository").filter(
+        state=SetState.COMPLETE, removed_at=None, verify_error={}
+    )
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
 def set_latest(*, stack: str | None = None) -> BackupSet | None:
     """What `--set latest` means: the newest complete set that is not a safety set. Those hold what a restore was to
     get rid of, so a second restore of the latest set must not bring it back."""
-    sets = BackupSet.objects.select_related("repository").filter(state=SetState.COMPLETE, removed_at=None)
+    sets = BackupSet.objects.select_related("repository").filter(
+        state=SetState.COMPLETE, removed_at=None, verify_error={}
+    )
     sets = sets.exclude(operation__parent__kind="restore")
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
 def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
-    """The set that most recently was shown to come back."""
-    sets = BackupSet.objects.filter(removed_at=None).exclude(proven_at=None).order_by("-proven_at")
+    """The set that most recently was shown to come back, and was not found damaged since."""
+    sets = BackupSet.objects.filter(removed_at=None, verify_error={}).exclude(proven_at=None).order_by("-proven_at")
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
 def restore_kept(*, stack: str | None = None) -> Restore | None:
     """The restore that can still be undone or confirmed, if any."""
     kept = Restore.objects.select_related("set", "operation").filter(state=RestoreState.KEPT)
-    return (kept.filter(set__stack=stack) if stack else kept).first()
+    return (kept.filter(operation__target=f"stack:{stack}") if stack else kept).first()
 
 
 def drill_last(*, stack: str | None = None) -> Drill | None:
@@ -66,12 +70,12 @@ def drill_seconds_expected(*, stack: str | None = None) -> float | None:
 
 
 def repository_get_default() -> Repository:
-    """The repository that `up` made.
+    """The repository that `up` made, or the one that took its place.
 
     Raises:
         Repository.DoesNotExist: nothing was set up yet.
     """
-    return Repository.objects.earliest("created_at")
+    return Repository.objects.filter(replaced_by=None).earliest("created_at")
 
 
 def plan_default() -> Plan | None:

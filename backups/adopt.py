@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,8 @@ from backups.restore.sets import TAG
 
 # Each start of restic waits for the network most of its time.
 AT_ONCE = 4
+# The portal keeps no more names than a page shows.
+MOST_MISSING = 100
 
 
 def adopt(job: Job, context: Context) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def said(text: str) -> dict[str, Any]:
     Raises:
         ManifestInvalid: it is of a newer format, or broken.
     """
-    manifest = Manifest.from_json(text)
+    manifest, whole = Manifest.from_json(text), json.loads(text)
     return {
         "stack": manifest.stack,
         "environment": manifest.environment,
@@ -87,20 +89,33 @@ def said(text: str) -> dict[str, Any]:
             name: {"files": found.files, "bytes": found.bytes, **found.details}
             for name, found in manifest.sources.items()
         },
-        "detail": detail(manifest, json.loads(text)),
+        "anomalies": list(whole.get("anomalies") or ()),
+        "detail": detail(whole),
     }
 
 
-def detail(manifest: Manifest, whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions, models, collections, what is missing and how many canary questions there are."""
-    models = [{"name": model["name"], "digest": model["digest"]} for model in whole["models"]]
-    return {
-        "versions": manifest.versions,
-        "models": models,
-        "external_models": whole.get("external_models"),
-        "collections": whole["collections"],
-        "missing": list(manifest.missing),
-        "left_out": list(manifest.left_out),
-        "canary": {"questions": len(manifest.canary)},
-        "roots": manifest.roots,
+def detail(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """What the portal keeps of a set.json, see docs/reference/set-format.md."""
+    missing, chosen = whole.get("missing") or [], whole.get("chosen")
+    found = {
+        "versions": whole["versions"],
+        "models": _named(whole["models"]),
+        "external_models": _named(whole.get("external_models")),
+        "pullable": _named(whole.get("pullable")),
+        "collections": [
+            _picked(one, "name", "dimension", "model", "vectors", "chunks") for one in whole["collections"]
+        ],
+        "questions": len(whole["canary"]),
+        "missing": missing[:MOST_MISSING],
+        "missing_count": len(missing),
+        "left_out": whole.get("left_out") or [],
     }
+    return {**found, "sources": chosen} if chosen is not None else found
+
+
+def _named(models: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+    return None if models is None else [_picked(model, "name", "digest") for model in models]
+
+
+def _picked(one: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: one[name] for name in names if name in one}

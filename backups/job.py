@@ -11,13 +11,14 @@ from backups.errors import JobInvalid
 from backups.extra import OWN_SOURCES, ExtraSpec, read_chosen, read_extra
 from backups.fields import Fields
 from backups.limits import NONE, Limits
-from backups.place import PlaceOptions
+from backups.place import NO_OPTIONS, PlaceOptions
 from backups.secret import Secret
 
 KINDS = (
     "backup", "preflight", "stage", "swap", "unswap", "discard", "canary", "init", "stats", "snapshots",
     "probe", "adopt", "describe",
     "check", "repair", "forget", "prune", "unlock", "copy", "measure", "verify",
+    "kept", "extract", "readmit",
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ class Stack:
     """The stack that is backed up, or restored into. `config`: files and folders of its configuration.
 
     `models`: `own`, the store in its volume is one of its sources, or `external`, a server that is no part of the stack
-    keeps them. `pullable`: patterns of models that are named in a set, not stored in it, because they can be pulled again.
+    keeps them. `pullable`: patterns of models that a set names and does not hold, because they can be pulled again.
     `extra`: further sources.
     """
 
@@ -129,7 +130,7 @@ class RepositoryPlace:
     url: str
     password_file: Path
     credentials_file: Path | None = None
-    options: PlaceOptions = PlaceOptions()
+    options: PlaceOptions = NO_OPTIONS
 
     @classmethod
     def read(cls, fields: Fields) -> RepositoryPlace:
@@ -139,7 +140,7 @@ class RepositoryPlace:
             url=fields.filled("url"),
             password_file=Path(fields.filled("password_file")),
             credentials_file=Path(credentials) if credentials else None,
-            options=PlaceOptions.read(options) if options else PlaceOptions(),
+            options=PlaceOptions.read(options) if options else NO_OPTIONS,
         )
 
 

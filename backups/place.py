@@ -156,6 +156,9 @@ class PlaceOptions:
         )
 
 
+NO_OPTIONS = PlaceOptions()
+
+
 def _path(fields: Fields, key: str) -> Path | None:
     text = fields.text_or_none(key)
     return Path(text) if text else None

@@ -16,7 +16,7 @@ from backups.errors import BackupError, BucketMissing, RepositoryMissing, Reposi
 from backups.findings import ERROR, NOTE, Finding
 from backups.job import Job, RepositoryPlace
 from backups.journal import Context
-from backups.place import LOCAL, REST, S3, SFTP, Address
+from backups.place import REST, S3, SFTP, Address
 from backups.repository import Repository
 
 Found = tuple[list[Finding], dict[str, Any]]
@@ -40,7 +40,9 @@ def probe(job: Job, context: Context) -> dict[str, Any]:
     with context.step("look"):
         if address.kind == SFTP:
             report["host_keys"] = _host_keys(address, place)
-        findings, figures = _looked(lambda: _look(address, place, credentials, job.options.get("create_bucket") is True))
+        findings, figures = _looked(
+            lambda: _look(address, place, credentials, job.options.get("create_bucket") is True)
+        )
     reachable = not any(finding.level == ERROR for finding in findings)
     if reachable:
         with context.step("open"):

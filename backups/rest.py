@@ -53,9 +53,7 @@ def look(address: Address, options: PlaceOptions, credentials: Mapping[str, str]
         )
 
 
-def _ask(
-    method: str, name: str, address: Address, options: PlaceOptions, credentials: Mapping[str, str]
-) -> int:
+def _ask(method: str, name: str, address: Address, options: PlaceOptions, credentials: Mapping[str, str]) -> int:
     """The status of the answer.
 
     Raises:

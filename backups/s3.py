@@ -163,7 +163,7 @@ class Bucket:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         skew = _skew(error.response)
         if code == "RequestTimeTooSkewed" or (status == 403 and abs(skew or 0) > SKEW_ERROR):
-            return ClockWrong(f"this machine's clock is {abs(skew or 0):.0f} s away from that of {self.address.endpoint}")
+            return ClockWrong(f"this machine's clock is {abs(skew or 0):.0f} s from that of {self.address.endpoint}")
         if code == "NoSuchBucket" or status == 404:
             return BucketMissing(f"there is no bucket {self.address.bucket} at {self.address.endpoint}")
         if status >= 500:
@@ -196,7 +196,7 @@ class Protection:
                 NOTE,
                 "versioned",
                 "The bucket keeps old versions: what retention removes goes on taking space.",
-                "Set a lifecycle rule in the bucket that ends old versions after the days you want to be able to go back.",
+                "Set a lifecycle rule in the bucket that ends old versions after as many days as you want to go back.",
             )
         elif append_only:
             yield Finding(
@@ -207,7 +207,9 @@ class Protection:
             )
 
 
-def look(address: Address, options: PlaceOptions, credentials: Mapping[str, str]) -> tuple[list[Finding], dict[str, Any]]:
+def look(
+    address: Address, options: PlaceOptions, credentials: Mapping[str, str]
+) -> tuple[list[Finding], dict[str, Any]]:
     """Everything about the bucket: the findings, and figures `versioned`, `locked`, `lock_days`, `clock_seconds`.
 
     Raises:

@@ -28,6 +28,7 @@ from backups.process import ProcessError, run
 
 SECONDS = 10
 EXIT_CONNECTION = 255
+INSTALL = "Install it (Debian, Ubuntu: apt-get install openssh-client)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +168,7 @@ def _try_out(address: Address, options: PlaceOptions) -> Iterator[Finding]:
 def _batch(address: Address, options: PlaceOptions, commands: list[str]) -> tuple[int, str] | None:
     """Exit status and output; None when the server did not let us in."""
     try:
-        done = run(
-            batch_argv(address, options), stdin="\n".join(commands) + "\n", timeout=3 * SECONDS, check=False
-        )
+        done = run(batch_argv(address, options), stdin="\n".join(commands) + "\n", timeout=3 * SECONDS, check=False)
     except ProcessError as error:
         raise _tool_or_silence(error, address) from None
     return None if done.returncode == EXIT_CONNECTION else (done.returncode, done.stdout)
@@ -178,7 +177,8 @@ def _batch(address: Address, options: PlaceOptions, commands: list[str]) -> tupl
 def _tool_or_silence(error: ProcessError, address: Address) -> ToolMissing | RepositoryUnreachable:
     if shutil.which(error.program) is None:
         return ToolMissing(
-            f"the program {error.program} is not installed", "Install it (Debian, Ubuntu: apt-get install openssh-client)."
+            f"the program {error.program} is not installed",
+            INSTALL,
         )
     return RepositoryUnreachable(f"the SFTP server {address.host} stopped answering")
 
@@ -196,7 +196,7 @@ def _run(argv: tuple[str, ...]) -> str:
         if shutil.which(argv[0]) is None:
             raise ToolMissing(
                 f"the program {argv[0]} is not installed",
-                "Install it (Debian, Ubuntu: apt-get install openssh-client).",
+                INSTALL,
             ) from None
         raise RepositoryUnreachable(str(error)) from None
 

@@ -33,6 +33,15 @@ def repository_init(repository: Repository) -> str:
         raise
 
 
+def repository_probe(repository: Repository, *, create_bucket: bool = False) -> dict[str, Any]:
+    """Try the place of a repository out; the report as backups.probe gives it.
+
+    Raises:
+        OperationFailed: not even that was possible.
+    """
+    return _run("probe", repository=repository_place(repository), options={"create_bucket": create_bucket})
+
+
 def restore_preview(found: BackupSet) -> dict[str, Any]:
     """What a restore of this set would bring and take; changes nothing. Keys as the agent's preflight: `set`,
     `versions`, `space`, `preview`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -103,7 +103,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A set as retention sees it. `complete`: it may count as a generation; `needed`: reasons to keep it at any rate."""
+    """A set as retention sees it. `complete`: it may count as a generation; `needed`: reasons to keep it anyway."""
 
     id: str
     taken_at: datetime
@@ -125,7 +125,9 @@ def keep(sets: Iterable[Candidate], policy: Policy, now: datetime) -> Decision:
     Sets that are not complete never count as a generation; they go once a newer complete set exists. A policy
     without rules keeps everything. `now` bounds what `within` is measured from: a set from the future does not move it.
     """
-    ordered = sorted(sets, key=lambda found: (found.taken_at, found.id), reverse=True)
+    # Python compares times of one zone by the clock on the wall, which shows one hour twice a year.
+    utc = [replace(found, taken_at=found.taken_at.astimezone(UTC)) for found in sets]
+    ordered = sorted(utc, key=lambda found: (found.taken_at, found.id), reverse=True)
     if policy.is_empty:
         return Decision({found.id: ["everything is kept"] for found in ordered}, [])
     reasons = {found.id: list(found.needed) for found in ordered}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -35,8 +35,8 @@ def next_runs(cron: str, time_zone: str, after: datetime, count: int) -> list[da
     Raises:
         ScheduleInvalidError
     """
-    found = [at.astimezone(zone_of(time_zone)) for at, _ in zip(_runs(cron, time_zone, after), range(count))]
-    return found
+    zone = zone_of(time_zone)
+    return [at.astimezone(zone) for at in islice(_runs(cron, time_zone, after), count)]
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -106,7 +106,7 @@ def shortest_pause(cron: str, time_zone: str, after: datetime) -> timedelta | No
     Raises:
         ScheduleInvalidError
     """
-    runs = [at for at, _ in zip(_runs(cron, time_zone, after), range(SAMPLE))]
+    runs = islice(_runs(cron, time_zone, after), SAMPLE)
     return min((later - earlier for earlier, later in pairwise(runs)), default=None)
 
 

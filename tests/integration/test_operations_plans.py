@@ -15,7 +15,8 @@ from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
 from portal.stacks.services import stack_ensure
 from portal.vaults.models import BackupSet, Plan, Repository
-from portal.vaults.plans import plan_reschedule, plans_due
+from portal.vaults.due import plans_due
+from portal.vaults.plans import plan_reschedule
 from portal.vaults.selectors import plan_next_run, repository_warnings
 from tests.support import servers
 
@@ -51,7 +52,8 @@ def test_due_plan_starts_one_backup_and_moves_on(plan: Plan) -> None:
     assert plans_due(NIGHT - timedelta(seconds=1)) == []
     (operation,) = plans_due(NIGHT)
     plan.refresh_from_db()
-    assert (operation.kind, operation.target, operation.params) == ("backup", "stack:rag", {"repository": "default"})
+    assert (operation.kind, operation.target) == ("backup", "stack:rag")
+    assert operation.params == {"repository": "default", "plan": "default"}
     assert plan.next_run_at == NIGHT + timedelta(days=1)
     assert plan.last_operation == operation
     assert plans_due(NIGHT + timedelta(seconds=20)) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,8 @@ from backups.secret import Secret
 REST_NEEDED = 0.9
 # What must not be fewer than in the set; documents that were on their way may have become ready since.
 COUNTED = ("users", "documents", "chunks")
+# How many times as many hits are asked for where newer passages may lie between those of the set.
+_ROOM = 3
 
 NearestIds = list[list[str]]
 
@@ -121,13 +123,37 @@ def agreement(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]])
     return Agreement(len(expected), first, rest_expected, rest_found, tuple(differing[:10]))
 
 
-def ask(api: Api, questions: Sequence[Question]) -> list[list[str]]:
-    """What the service finds for each question, in their order."""
+def ask(api: Api, questions: Sequence[Question], times: int = 1) -> list[list[str]]:
+    """What the service finds for each question, in their order; `times` as many as the set names."""
     found: dict[int, list[str]] = {}
     for (collection, k), places in _grouped(questions).items():
         vectors = [questions[place].vector for place in places]
-        found.update(zip(places, api.nearest(collection, vectors, k), strict=True))
+        found.update(zip(places, api.nearest(collection, vectors, k * times), strict=True))
     return [found[place] for place in range(len(questions))]
+
+
+def check_among_others(api: Api, manifest: Manifest, served: Container[str]) -> dict[str, Any]:
+    """Ask the canary's questions of a service that holds less than the set, or more.
+
+    Only passages of the set that are still served are compared: in their order, whatever newer ones lie between them.
+
+    Args:
+        served: ids of all passages that the service may find.
+
+    Returns:
+        `canary` and `counts` as `check` does.
+
+    Raises:
+        CanaryUnreached, CanaryFailed: as `check`.
+    """
+    expected = [[chunk for chunk in question.nearest if chunk in served] for question in manifest.canary]
+    found = [
+        [chunk for chunk in chunks if chunk in wanted]
+        for chunks, wanted in zip(ask(api, manifest.canary, times=_ROOM), map(set, expected), strict=True)
+    ]
+    outcome = agreement(expected, found)
+    report: dict[str, Any] = {"canary": outcome.to_json(), "counts": api.counts(), "short": []}
+    return _passed(outcome, report)
 
 
 def check(api: Api, manifest: Manifest) -> dict[str, Any]:
@@ -144,14 +170,19 @@ def check(api: Api, manifest: Manifest) -> dict[str, Any]:
     outcome = agreement([question.nearest for question in manifest.canary], ask(api, manifest.canary))
     short = short_counts(counts, manifest.counts)
     report: dict[str, Any] = {"canary": outcome.to_json(), "counts": counts, "short": short}
+    _passed(outcome, report)
+    if short:
+        raise CanaryFailed(f"the service holds fewer {', '.join(short)} than the set", **report)
+    return report
+
+
+def _passed(outcome: Agreement, report: dict[str, Any]) -> dict[str, Any]:
     if not outcome.passed:
         raise CanaryFailed(
             f"of {outcome.questions} canary questions {outcome.first_hits} have the same first hit, "
             f"of the other hits {outcome.rest:.0%} were found",
             **report,
         )
-    if short:
-        raise CanaryFailed(f"the service holds fewer {', '.join(short)} than the set", **report)
     return report
 
 

@@ -96,6 +96,13 @@ class Server:
                 sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
             )
 
+    def size(self, name: str) -> int:
+        """Bytes of a database; 0 where there is none."""
+        query = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s"
+        with self.connect() as connection:
+            row = connection.execute(query, (name,)).fetchone()
+        return int(row[0]) if row else 0
+
     def drop(self, name: str) -> None:
         """Drop a database together with the sessions in it; one that is missing is fine."""
         with self.connect() as connection:

@@ -3,10 +3,13 @@
 RestoreError
 ├── SetUnknown       no such set in the repository
 ├── SetIncomplete    the set is partial, and nobody said that a partial one will do
+├── ScopeRefused     the chosen sources cannot be restored by themselves, or there
 ├── SetTooNew        it was made by a newer Postgres, Chroma or Ragkeep than the target has
 ├── SetDamaged       what came out of the repository is not what set.json describes
 ├── NothingStaged    a swap without a stage that ended well
 ├── SwapConflict     folders or databases are not where the journal of the swap says
+├── NotCarried       what was added or deleted since the set cannot be carried over
+├── DocumentUnknown  the set has no document of that name
 ├── CanaryUnreached  the restored service does not answer the canary's questions
 └── CanaryFailed     the restored service finds other chunks than the set's canary
 """
@@ -26,6 +29,21 @@ class SetUnknown(RestoreError):
 class SetIncomplete(RestoreError):
     code = "set_incomplete"
     default_remedy = "Choose a complete set, or allow a partial one knowingly."
+
+
+class ScopeRefused(RestoreError):
+    code = "scope_refused"
+    default_remedy = "Restore the whole set, or other sources of it."
+
+
+class NotCarried(RestoreError):
+    code = "not_carried"
+    default_remedy = "Restore exactly instead: what was added since stays in the safety set and in the kept data."
+
+
+class DocumentUnknown(RestoreError):
+    code = "document_unknown"
+    default_remedy = "Browse the set for the name, or choose a set that was taken while the document was there."
 
 
 class SetTooNew(RestoreError):

@@ -176,6 +176,16 @@ class VolumeFolders:
         exchange.sync_folder(self.volume)
 
 
+def size(folder: Path) -> int:
+    """Bytes of all files below a folder, each counted once however many names it has; 0 where nothing is."""
+    found: dict[int, int] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            about = Path(parent, name).stat(follow_symlinks=False)
+            found[about.st_ino] = about.st_size
+    return sum(found.values())
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder with everything in it, also read-only folders; one that is missing is fine.
 

@@ -11,17 +11,23 @@ from backups import chroma
 from backups.journal import Context
 from backups.manifest import DUMP, Manifest
 from backups.repository import Repository
-from backups.restore import preview, space, versions
+from backups.restore import livestate, preview, space, versions
 from backups.restore.folders import remove_tree
+from backups.restore.scope import WHOLE, Scope
 from backups.restore.sets import FoundSet
 from backups.restore.stage import restore_dump_files
 from backups.restore.swap import Target
 
 
 def check_target(
-    manifest: Manifest, target: Target, work: Path, context: Context, free: Callable[[Path], int] = space.free_bytes
+    manifest: Manifest,
+    target: Target,
+    work: Path,
+    context: Context,
+    free: Callable[[Path], int] = space.free_bytes,
+    scope: Scope = WHOLE,
 ) -> dict[str, Any]:
-    """Compare the set with what the target can take.
+    """Compare the set with what the target can take; of the sources of `scope` only.
 
     Returns:
         `versions` of the target and `space` per file system.
@@ -32,10 +38,10 @@ def check_target(
     """
     with context.step("check_target") as outcome:
         outcome["versions"] = here = target_versions(target)
-        versions.require_not_older(manifest.versions, here)
+        versions.require_not_older({} if not scope.data else manifest.versions, here)
         left = {"models"} if target.leaves_models(manifest) else set()
         volumes = {name: folder for name, folder in target.volumes.items() if name not in left}
-        outcome["space"] = space.require_space(space.needs(manifest, volumes, work), free)
+        outcome["space"] = space.require_space(space.needs(manifest, volumes, work, scope), free)
         return dict(outcome)
 
 
@@ -49,14 +55,20 @@ def target_versions(target: Target) -> dict[str, Any]:
 
 
 def preview_restore(
-    found: FoundSet, repository: Repository, target: Target, work: Path, pg_bin: Path, context: Context
+    found: FoundSet,
+    repository: Repository,
+    target: Target,
+    work: Path,
+    pg_bin: Path,
+    context: Context,
+    vectordb_url: str = "",
 ) -> dict[str, Any]:
     """What a restore of this set would gain and lose, see backups.restore.preview.compare."""
     with context.step("preview") as outcome:
         dump = None
         if preview.dump_is_small(found.manifest):
             dump = restore_dump_files(repository, found, work) / Path(DUMP).name
-        live = preview.live_side(target.server, target.database, target.folders("models").live)
+        live = livestate.live_side(target, vectordb_url)
         backup = preview.set_side(found.manifest, pg_bin, dump)
         if target.leaves_models(found.manifest):
             live, backup = (replace(side, models=frozenset()) for side in (live, backup))

@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace, act: Callable[[Target], str]) -> int:
 def _finish(target: Target) -> str:
     if target.server is not None:
         revocations.carry_over(target.server, target.names, lambda: None, _warn)
-    journal = swap.swap(target, "", [], _pass)
+    journal = swap.swap(target, None, _pass)
     return f"The data of set {journal.set_id} is live; the data from before is kept beside it."
 
 

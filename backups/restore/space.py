@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backups.errors import SpaceShort
 from backups.manifest import DUMP, Manifest
+from backups.restore.scope import WHOLE, Scope
 
 # File systems, databases and their logs take more than the sum of the files.
 MARGIN = 1.1
@@ -31,11 +32,13 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(_existing(folder)).free
 
 
-def needs(manifest: Manifest, volumes: dict[str, Path], work: Path) -> list[Need]:
-    """What staging a set takes. The database is counted on the documents' file system, where its volume lies too."""
+def needs(manifest: Manifest, volumes: dict[str, Path], work: Path, scope: Scope = WHOLE) -> list[Need]:
+    """What staging the sources of `scope` takes. The database is counted on the documents' file system, where its volume lies too."""
     sizes: dict[str, int] = defaultdict(int)
     for entry in manifest.files:
-        sizes[entry.source] += entry.bytes
+        sizes[entry.source] += entry.bytes if entry.source in scope else 0
+    if not scope.data:
+        return [Need(folder, sizes[name]) for name, folder in volumes.items() if sizes[name]]
     dump = next((entry.bytes for entry in manifest.files_of("postgres") if entry.path == DUMP), 0)
     found = [Need(folder, sizes[name]) for name, folder in volumes.items() if sizes[name]]
     return [*found, Need(work, sizes["postgres"]), Need(volumes["documents"], dump * DATABASE_FACTOR)]

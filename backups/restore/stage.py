@@ -18,8 +18,9 @@ from backups.restore import postgres, verify
 from backups.restore.errors import NothingStaged
 from backups.restore.exchange import write_durably
 from backups.restore.folders import remove_tree
+from backups.restore.scope import WHOLE, Scope
 from backups.restore.sets import FoundSet
-from backups.restore.swap import Target
+from backups.restore.swap import DERIVED, Staged, Target
 
 RESTORED = ("documents", "vectors", "models")
 STAGED_FILE = "staged.json"
@@ -33,6 +34,7 @@ class Stager:
     Attributes:
         work: folder of the operation; the dump and set.json go there.
         pg_bin: folder of pg_restore.
+        scope: the sources to bring; others are left alone.
     """
 
     found: FoundSet
@@ -41,6 +43,7 @@ class Stager:
     work: Path
     pg_bin: Path
     context: Context
+    scope: Scope = WHOLE
 
     @property
     def manifest(self) -> Manifest:
@@ -50,10 +53,15 @@ class Stager:
     def restored(self) -> tuple[str, ...]:
         """The volumes that get new data; see Target.leaves_models."""
         leaves = self.target.leaves_models(self.manifest)
-        return tuple(name for name in RESTORED if name != "models" or not leaves)
+        return tuple(name for name in RESTORED if name in self.scope and (name != "models" or not leaves))
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The volumes that are derived again from the restored data."""
+        return (*(DERIVED if self.scope.data else ()), *(("vectors",) if self.scope.derives_vectors else ()))
 
     def stage(self) -> dict[str, Any]:
-        """Restore and verify all sources; done already for this set, it only says so.
+        """Restore and verify the sources of the scope; done already for this set, it only says so.
 
         Returns:
             Figures: files checked per source, vectors per collection, rows, what was left out.
@@ -67,10 +75,15 @@ class Stager:
             return done
         self._clear()
         write_durably(self.work / SET_FILE, self.manifest.to_json())
-        figures: dict[str, Any] = {"set_id": self.manifest.set_id, "restored": list(self.restored), "files": {}}
+        figures: dict[str, Any] = {
+            "set_id": self.manifest.set_id, "restored": list(self.restored), "emptied": list(self.emptied),
+            "sources": self.scope.to_json(), "database": self.scope.data, "files": {},
+        }  # fmt: skip
         self._files(figures)
-        self._vectors(figures)
-        self._database(figures)
+        if "vectors" in self.restored:
+            self._vectors(figures)
+        if self.scope.data:
+            self._database(figures)
         # Neither restic nor Chroma flushes what it writes: without this a power loss after the swap could lose files
         # that were verified.
         os.sync()
@@ -88,14 +101,16 @@ class Stager:
 
     def _files(self, figures: dict[str, Any]) -> None:
         for name in self.restored:
+            staging = self.target.folders(name).make_staging()
             with self.context.step(f"restore_{name}") as outcome:
-                staging = self.target.folders(name).make_staging()
                 self._restore(name, staging)
-                outcome["files"] = self._verified(name, staging)
-                figures["files"][name] = outcome["files"]
+                outcome["bytes"] = sum(entry.bytes for entry in self.manifest.files_of(name))
+            with self.context.step(f"check_{name}") as outcome:
+                figures["files"][name] = outcome["files"] = self._verified(name, staging)
                 if name != "vectors":
                     outcome["unlisted"] = len(verify.remove_unlisted(self.manifest.files_of(name), staging))
-        verify.verify_models(self.manifest)
+        if "models" in self.restored:
+            verify.verify_models(self.manifest)
 
     def _restore(self, name: str, staging: Path) -> None:
         for folder, inner in origins(self.manifest, name):
@@ -128,9 +143,10 @@ class Stager:
             folder = restore_dump_files(self.repository, self.found, self.work, self._progress("restore_postgres"))
             outcome["entries"] = postgres.list_dump(self.pg_bin, folder / Path(DUMP).name)
             self.context.fence.check()
+            outcome["bytes"] = (folder / Path(DUMP).name).stat().st_size
             postgres.restore_dump(self.pg_bin, server, name, folder / Path(DUMP).name)
-            with server.connect(name) as connection:
-                figures["rows"] = outcome["rows"] = verify.verify_database(connection, self.manifest)
+        with self.context.step("check_postgres") as outcome, server.connect(name) as connection:
+            figures["rows"] = outcome["rows"] = verify.verify_database(connection, self.manifest)
         remove_tree(self.work / "postgres")
 
     def _progress(self, stage: str) -> Callable[[Mapping[str, Any]], None]:
@@ -167,6 +183,11 @@ def read_staged(work: Path) -> dict[str, Any] | None:
         return None
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
+
+
+def staged_of(figures: Mapping[str, Any]) -> Staged:
+    """What a stage that ended well has put beside the live data."""
+    return Staged(figures["set_id"], figures["restored"], figures["emptied"], figures["database"])
 
 
 def read_set_file(work: Path) -> Manifest:

@@ -59,19 +59,35 @@ class Target:
         return swapjournal.read(self.volumes.values(), self.operation)
 
 
-def swap(target: Target, set_id: str, restored: Sequence[str], checkpoint: Checkpoint) -> SwapJournal:
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What changes places.
+
+    Attributes:
+        set_id: the backup set that was staged.
+        volumes: names of the volumes that hold staged data.
+        emptied: names of the volumes whose service derives its data again, and that start empty therefore.
+        database: whether a database was staged.
+    """
+
+    set_id: str
+    volumes: Sequence[str]
+    emptied: Sequence[str] = DERIVED
+    database: bool = True
+
+
+def swap(target: Target, staged: Staged | None, checkpoint: Checkpoint) -> SwapJournal:
     """Make the staged data live and keep the old.
 
     Args:
-        set_id: the backup set that was staged.
-        restored: names of the volumes that hold staged data.
+        staged: what to put in place; None goes on with a swap that was begun.
         checkpoint: called with BEFORE_CHANGE before every change on disk or in Postgres and with AFTER_VOLUME between
             volumes; it stops the swap by raising.
 
     Raises:
         SwapConflict: something that should be put in place is missing; nothing has been changed then.
     """
-    journal = target.journal() or _begin(target, set_id, restored, checkpoint)
+    journal = target.journal() or _begin(target, staged, checkpoint)
     _require(target, journal, forward=True)
     for name, pair in journal.volumes.items():
         target.folders(name).forward(pair, _before_change(checkpoint))
@@ -127,15 +143,17 @@ def is_settled(target: Target, journal: SwapJournal) -> bool:
     return all(forward for forward, _ in states) or all(back for _, back in states)
 
 
-def _begin(target: Target, set_id: str, restored: Sequence[str], checkpoint: Checkpoint) -> SwapJournal:
-    derived = [name for name in DERIVED if name in target.volumes]
-    for name in derived:
+def _begin(target: Target, staged: Staged | None, checkpoint: Checkpoint) -> SwapJournal:
+    if staged is None:
+        raise SwapConflict("no swap was begun, and nothing is named that could be put in place")
+    emptied = [name for name in staged.emptied if name in target.volumes]
+    for name in emptied:
         target.folders(name).make_staging()
     journal = SwapJournal(
         operation=target.operation,
-        set_id=set_id,
-        volumes={name: target.folders(name).pair() for name in [*restored, *derived]},
-        database=None if target.server is None else database.pair(target.server, target.names),
+        set_id=staged.set_id,
+        volumes={name: target.folders(name).pair() for name in [*staged.volumes, *emptied]},
+        database=database.pair(target.server, target.names) if target.server and staged.database else None,
     )
     checkpoint(BEFORE_CHANGE)
     swapjournal.write((target.volumes[name] for name in journal.volumes), journal)

@@ -37,6 +37,11 @@ def stack_spec(name: str) -> StackSpec:
     return spec.derive(listen=before.listen) if before else spec
 
 
+def stack_exists(name: str) -> bool:
+    """Whether a stack of that name was ever started here."""
+    return read_state(runtime().paths.root(name)) is not None
+
+
 def location(spec: StackSpec) -> Location:
     """Ports, volumes and secrets of the stack as of its last start."""
     return runtime().locate(spec)

@@ -25,7 +25,7 @@ from portal.runtime.spec import StackSpec
 from portal.vaults.agent import run_agent
 from portal.vaults.jobs import VOLUMES, agent_job, host_of, stack_place
 from portal.vaults.models import BackupSet, Drill, DrillState
-from portal.vaults.restore import set_of
+from portal.vaults.restore_choice import set_of
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import redis
@@ -20,11 +21,15 @@ USERS_OF_DATA = ("ingest", "api", "vectordb", "ollama")
 
 
 class Halt:
-    """The interruption of one stack by one operation. The journal's step `stop` says what was running before."""
+    """The interruption of one stack by one operation. The journal's step `stop` says what was running before.
 
-    def __init__(self, ctx: Context, spec: StackSpec) -> None:
+    `users`: the services that stand still, all users of data by default.
+    """
+
+    def __init__(self, ctx: Context, spec: StackSpec, users: Collection[str] = USERS_OF_DATA) -> None:
         self._ctx = ctx
         self._spec = spec
+        self._users = users
 
     def stop(self) -> None:
         """Stop the users of the data; repeated, it stops again whatever of them came up meanwhile."""
@@ -92,7 +97,7 @@ class Halt:
 
     def _running(self) -> list[str]:
         statuses = places.runtime().status(self._spec)
-        return [s.service for s in statuses if s.service in USERS_OF_DATA and s.state is not State.STOPPED]
+        return [s.service for s in statuses if s.service in self._users and s.state is not State.STOPPED]
 
     def _is_up(self, service: str) -> bool:
         statuses = places.runtime().status(self._spec)

@@ -1,4 +1,4 @@
-"""The operations `restore`, `restore.undo` and `restore.confirm`.
+"""The operation `restore`: a set, or chosen sources of it, comes back into a stack.
 
     preflight -> safety set -> stage -> stop -> swap -> flush -> start -> canary -> kept
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.utils import timezone
 
 from portal.core import places
@@ -24,39 +24,34 @@ from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, oper
 from portal.vaults.agent import run_agent
 from portal.vaults.halt import Halt
 from portal.vaults.jobs import agent_job, host_of, stack_place
-from portal.vaults.models import BackupSet, Restore, RestoreState, SetState
-from portal.vaults.selectors import restore_kept
+from portal.vaults.models import BackupSet, Restore, RestoreState
+from portal.vaults.restore_choice import Choice, set_of
+from portal.vaults.restore_closing import restore_summary
+from portal.vaults.restore_figures import phase_seconds
 
 KEPT_FOR = timedelta(hours=72)
-
-
-def set_of(params: Params) -> BackupSet:
-    """The set that the parameters name.
-
-    Raises:
-        OperationRefused: there is no such set, or it is not complete.
-    """
-    found = BackupSet.objects.select_related("repository").filter(pk=str(params.get("set", ""))).first()
-    if found is None:
-        raise OperationRefused(
-            f"There is no backup set {params.get('set')!r}.", remedy="`python3 manage.py sets` lists what there is."
-        )
-    if found.state != SetState.COMPLETE:
-        raise OperationRefused(f"The set {found.pk} is {found.state}.", remedy="Choose a complete one.")
-    return found
 
 
 def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
     return [exclusive(target), shared(set_of(params).repository.scope)]
 
 
-def _same_set(_target: str, params: Params) -> str:
-    return str(params.get("set"))
+def _same_choice(_target: str, params: Params) -> str:
+    chosen = [f"{name}={params[name]}" for name in ("sources", "mode", "keep_deleted") if params.get(name)]
+    return " ".join([str(params.get("set")), *chosen])
 
 
-@operation_kind("restore", title="Restore", claims=_claims, joins=_same_set)
+def _check(target: str, params: Params) -> None:
+    Choice.read(target, params)
+
+
+@operation_kind("restore", title="Restore", claims=_claims, joins=_same_choice, check=_check)
 def restore(ctx: Context) -> Outcome:
-    """Bring a set back: params `set`, and `safety` (true) for a set of the present state first."""
+    """Bring a set back into the stack that is the target.
+
+    Params: `set`; `sources` (all); `mode`, `exact` or `merge`; `keep_deleted`, documents deleted since the set stay so
+    (true for a merge); `safety` (true) for a set of the present state first.
+    """
     at_work = Restoration(ctx)
     try:
         if ctx.began("give_up"):
@@ -74,9 +69,10 @@ class Restoration:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._set = set_of(ctx.params)
+        self._choice = Choice.read(ctx.operation.target, ctx.params)
+        self._set = self._choice.set
         self._spec = places.stack_spec(ctx.operation.stack_name)
-        self._halt = Halt(ctx, self._spec)
+        self._halt = Halt(ctx, self._spec, self._choice.scope.users)
 
     def forward(self) -> Outcome:
         """The way to the restored stack; raises wherever it cannot go on."""
@@ -86,13 +82,22 @@ class Restoration:
         if self._ctx.done("stop") is None or not self._ctx.began("swap.swap"):
             self._halt.stop()
         self._agent_step("swap")
-        if self._ctx.done("flush") is None:
+        if self._ctx.done("flush") is None and self._choice.scope.data:
             self._halt.flush()
         if self._ctx.done("start") is None:
             self._halt.start()
         downtime = self._downtime()
-        canary = self._agent_step("canary") if "api" in self._running_again() else {"skipped": "the stack is stopped"}
+        unasked = self._unasked()
+        canary = {"skipped": unasked} if unasked else self._agent_step("canary")
         return self._keep(downtime, canary, safety)
+
+    def _unasked(self) -> str:
+        """Why the set's questions are not asked afterwards; empty when they are."""
+        if not self._choice.scope.data:
+            return "documents and their vectors stayed as they were"
+        if self._choice.scope.derives_vectors:
+            return "the vectors are derived again"
+        return "" if "api" in self._running_again() else "the stack is stopped"
 
     def back(self, error: Exception) -> None:
         """The way back to the stack as it was. Whatever fails here, the services are started again."""
@@ -124,14 +129,18 @@ class Restoration:
         return result
 
     def _job(self, kind: str, *, repository: bool = False) -> dict[str, Any]:
-        stack = stack_place(self._spec)
+        stack, options = stack_place(self._spec), self._choice.options
+        if repository:
+            options |= {"host": host_of(stack), "preview": False}
+        if kind == "canary":
+            options = {"carried": bool(options["merge"] or options["keep_deleted"])}
         return agent_job(
             self._ctx,
             kind,
             stack=stack,
             repository=self._set.repository if repository else None,
             set_id=self._set.pk,
-            options={"host": host_of(stack), "preview": False} if repository else None,
+            options=options,
         )
 
     def _safety(self) -> BackupSet | None:
@@ -159,21 +168,38 @@ class Restoration:
         return float(known) if known is not None else None
 
     def _keep(self, downtime: float | None, canary: dict[str, Any], safety: BackupSet | None) -> Outcome:
+        swapped = self._ctx.done("swap.result") or {}
+        kept_bytes = self._kept_bytes()
         kept = self._record(
             RestoreState.KEPT,
             downtime_ms=downtime,
             canary=canary.get("canary", canary),
             safety_set=safety,
             kept_until=timezone.now() + KEPT_FOR,
+            scope={
+                **self._choice.to_json(),
+                **{name: swapped[name] for name in ("deletions", "merged", "revocations") if name in swapped},
+                "kept_bytes": kept_bytes,
+                "seconds": phase_seconds(self._ctx.operation),
+            },
         )
         fencing.clear_work_dir(self._ctx.operation.pk)
         if "canary" in canary:
             BackupSet.objects.filter(pk=self._set.pk).update(proven_at=timezone.now())
         return Outcome(restore_summary(kept))
 
+    def _kept_bytes(self) -> int | None:
+        """What is kept occupies; not knowing it is no reason to undo a restore."""
+        try:
+            return int(self._agent_step("kept")["bytes"])
+        except OperationFailed as failed:
+            self._ctx.log(f"The kept data could not be measured: {failed.message}", level="warning")
+            return None
+
     def _record(self, state: RestoreState, **values: Any) -> Restore:  # noqa: ANN401 - column values
         row, _ = Restore.objects.update_or_create(
-            operation=self._ctx.operation, defaults={"set": self._set, "state": state, **values}
+            operation=self._ctx.operation,
+            defaults={"set": self._set, "state": state, "scope": self._choice.to_json(), **values},
         )
         return row
 
@@ -183,98 +209,8 @@ DONE_TITLES = {
     "stage": "The set is here and whole",
     "swap": "The set is in place",
     "canary": "The answers agree",
+    "kept": "What was there before is kept",
 }
-
-
-def restore_summary(row: Restore) -> dict[str, Any]:
-    """A restore as the result of an operation, and as `--json` prints it."""
-    return {
-        "set_id": row.set_id,
-        "state": row.state,
-        "downtime_ms": row.downtime_ms,
-        "canary": row.canary,
-        "safety_set": row.safety_set_id,
-        "kept_until": row.kept_until.isoformat() if row.kept_until else None,
-        "restore": str(row.operation_id),
-    }
-
-
-def restore_of(target: str, params: Params) -> Restore:
-    """The kept restore that the parameters name (`restore`: its operation's id), else the newest of the stack.
-
-    Raises:
-        OperationRefused: it is not kept any more, or a later one has to be undone first.
-    """
-    newest = restore_kept(stack=target.partition(":")[2])
-    if newest is None:
-        raise OperationRefused("There is no restore that could be undone or confirmed.", code="nothing_kept")
-    wanted = params.get("restore")
-    if wanted and str(newest.operation_id) != wanted:
-        raise OperationRefused(
-            "Only the newest restore can be undone or confirmed.", remedy=f"It is {newest.operation_id}."
-        )
-    return newest
-
-
-def _undo_claims(target: str, params: Params) -> Sequence[ClaimOn]:
-    restore_of(target, params)
-    return [exclusive(target)]
-
-
-def _resumed_restore(ctx: Context) -> Restore:
-    """The restore this operation is about, also when an earlier attempt has closed it already."""
-    with ctx.step("choose", "Find what was kept", undoing=True) as data:
-        known = ctx.recorded("choose").get("restore")
-        row = (
-            Restore.objects.select_related("set").get(operation_id=known)
-            if known
-            else restore_of(ctx.operation.target, ctx.params)
-        )
-        data["restore"] = str(row.operation_id)
-    return row
-
-
-@operation_kind("restore.undo", title="Undo of the restore", claims=_undo_claims)
-def restore_undo(ctx: Context) -> Outcome:
-    """Put the data from before a restore back. Once it has begun it is finished, whoever finishes it."""
-    row = _resumed_restore(ctx)
-    spec = places.stack_spec(ctx.operation.stack_name)
-    halt, stack = Halt(ctx, spec), stack_place(spec)
-    job = agent_job(ctx, "unswap", stack=stack, operation=str(row.operation_id))
-    unhealthy = ""
-    try:
-        halt.stop()
-        run_agent(ctx, job, undoing=True)
-        halt.flush()
-    finally:
-        if not ctx.monitor.fenced.is_set():
-            unhealthy = halt.start_anyway()
-    downtime = halt.downtime_ms()
-    run_agent(ctx, {**job, "kind": "discard"}, undoing=True)
-    return _close(row, RestoreState.UNDONE, downtime_ms=downtime, warning=unhealthy)
-
-
-@operation_kind("restore.confirm", title="Confirmation of the restore", claims=_undo_claims)
-def restore_confirm(ctx: Context) -> Outcome:
-    """Remove the data from before a restore, and from before the earlier ones that it was built upon."""
-    row = _resumed_restore(ctx)
-    stack = stack_place(places.stack_spec(ctx.operation.stack_name))
-    earlier = Restore.objects.select_related("set").filter(
-        state=RestoreState.KEPT, set__stack=ctx.operation.stack_name, created_at__lt=row.created_at
-    )
-    for each in earlier:
-        run_agent(ctx, agent_job(ctx, "discard", stack=stack, operation=str(each.operation_id)), undoing=True)
-        _close(each, RestoreState.CONFIRMED)
-    run_agent(ctx, agent_job(ctx, "discard", stack=stack, operation=str(row.operation_id)), undoing=True)
-    return _close(row, RestoreState.CONFIRMED)
-
-
-def _close(row: Restore, state: RestoreState, *, downtime_ms: float | None = None, warning: str = "") -> Outcome:
-    with transaction.atomic():
-        row.state, row.kept_until = state, None
-        row.save(update_fields=["state", "kept_until"])
-    result = {**restore_summary(row), "downtime_ms": downtime_ms, "warning": warning}
-    return Outcome(result, State.PARTIAL if warning else State.SUCCEEDED)
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _default_repository() -> Repository:
 
 def kept_expired() -> list[Operation]:
     """Confirm the restores whose time to undo has run out, newest first: only the newest can be confirmed."""
-    expired = Restore.objects.select_related("set").filter(state=RestoreState.KEPT, kept_until__lt=timezone.now())
+    expired = Restore.objects.select_related("operation").filter(state=RestoreState.KEPT, kept_until__lt=timezone.now())
     return [operation for row in expired if (operation := _confirm(row))]
 
 
@@ -72,7 +72,7 @@ def _confirm(row: Restore) -> Operation | None:
     try:
         return operation_start(
             kind="restore.confirm",
-            target=f"stack:{row.set.stack}",
+            target=row.operation.target,
             params={"restore": str(row.operation_id)},
         )
     except OperationRefused as refused:

@@ -91,7 +91,7 @@ def test_agent_that_is_killed_is_started_again(scene: Scene) -> None:
 def test_restore_stops_only_users_of_the_data_and_keeps_the_old(scene: Scene) -> None:
     operation = finish(scene.restore())
     assert operation.state == State.SUCCEEDED, operation.error
-    assert scene.calls() == ["preflight", "stage", "swap", "canary"]
+    assert scene.calls() == ["preflight", "stage", "swap", "canary", "kept"]
     stopped = {service for verb, _, service in scene.runtime.calls if verb == "stop"}
     assert stopped == DATA_USERS
     assert scene.stopped_and_started()

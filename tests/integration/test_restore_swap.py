@@ -14,7 +14,7 @@ from backups.restore import exchange, swap
 from backups.restore.database import Server
 from backups.restore.errors import SwapConflict
 from backups.restore.folders import remove_tree
-from backups.restore.swap import Target
+from backups.restore.swap import Staged, Target
 from backups.secret import Secret
 from tests.support import servers
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 RESTORED = ("documents", "vectors", "models")
 SET = "20261122T120000Z-abc123"
+STAGED = Staged(SET, RESTORED)
 
 
 class CrashError(Exception):
@@ -145,7 +146,7 @@ def test_exchange_is_available_here_and_changes_places(tmp_path: Path) -> None:
 
 def test_swap_puts_everything_new_in_place_and_keeps_the_old(way: str, make_target: Callable[[bool], Target]) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     assert is_all(target, NEW)
     assert (target.folders("documents").kept / "deep" / "marker").read_text() == "old"
     assert target.server is None or target.names.kept in target.server.oids()
@@ -153,8 +154,8 @@ def test_swap_puts_everything_new_in_place_and_keeps_the_old(way: str, make_targ
 
 def test_swapping_twice_is_swapping_once(way: str, make_target: Callable[[bool], Target]) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
+    swap.swap(target, STAGED, never)
     assert is_all(target, NEW)
 
 
@@ -163,11 +164,11 @@ def test_unswap_takes_everything_back_and_a_second_swap_brings_it_again(
     way: str, blank: bool, make_target: Callable[[bool], Target]
 ) -> None:
     target = make_target(blank)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     assert swap.unswap(target, never)
     assert is_all(target, NOTHING if blank else OLD)
     assert swap.unswap(target, never)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     assert is_all(target, NEW)
 
 
@@ -187,7 +188,7 @@ def crashes(target: Target, act: Callable[[Target, Callable[[str], None]], objec
 
 
 def do_swap(target: Target, checkpoint: Callable[[str], None]) -> None:
-    swap.swap(target, SET, RESTORED, checkpoint)
+    swap.swap(target, STAGED, checkpoint)
 
 
 @pytest.mark.parametrize("blank", [False, True], ids=["over data", "blank"])
@@ -202,7 +203,7 @@ def test_a_swap_crashed_at_any_change_can_be_finished_and_undone(
             swap.unswap(target, never)
             assert is_all(target, NOTHING if blank else OLD), f"undone after a crash at change {number}"
         else:
-            swap.swap(target, SET, RESTORED, never)
+            swap.swap(target, STAGED, never)
             assert is_all(target, NEW), f"finished after a crash at change {number}"
             swap.unswap(target, never)
         number += 1
@@ -214,13 +215,13 @@ def test_an_undo_crashed_at_any_change_can_go_either_way(
     way: str, then: str, make_target: Callable[[bool], Target]
 ) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     number = 1
     while crashes(target, swap.unswap, number):
         if then == "undo again":
             swap.unswap(target, never)
             assert is_all(target, OLD), f"undone after a crash at change {number}"
-        swap.swap(target, SET, RESTORED, never)
+        swap.swap(target, STAGED, never)
         assert is_all(target, NEW), f"swapped after a crash at change {number}"
         number += 1
     assert number > 7, "the undo must have had many changes to crash at"
@@ -231,7 +232,7 @@ def test_a_session_in_the_live_database_does_not_stop_the_swap(make_target: Call
     assert target.server is not None
     with target.server.connect(target.database) as session:
         session.execute("SELECT 1")
-        swap.swap(target, SET, RESTORED, never)
+        swap.swap(target, STAGED, never)
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
     assert is_all(target, NEW)
@@ -241,7 +242,7 @@ def test_nothing_moves_when_one_staged_folder_is_missing(make_target: Callable[[
     target = make_target(False)
     target.folders("models").staging.rename(target.volumes["models"] / "elsewhere")
     with pytest.raises(SwapConflict, match="staging"):
-        swap.swap(target, SET, RESTORED, never)
+        swap.swap(target, STAGED, never)
     assert is_all(target, OLD)
 
 
@@ -257,17 +258,17 @@ def test_an_empty_live_folder_made_by_a_service_is_replaced_and_a_full_one_is_no
     assert not target.folders("documents").live.exists()
     fill(target.folders("documents").live, "stranger")
     with pytest.raises(SwapConflict, match="not empty"):
-        swap.swap(target, SET, RESTORED, never)
+        swap.swap(target, STAGED, never)
     stranger = target.folders("documents").live
     (stranger / "deep" / "marker").unlink()
     (stranger / "deep").rmdir()
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     assert is_all(target, NEW)
 
 
 def test_discard_after_a_swap_keeps_the_new_data_only(make_target: Callable[[bool], Target]) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     swap.discard(target, never)
     assert is_all(target, NEW)
     for volume in target.volumes.values():
@@ -277,7 +278,7 @@ def test_discard_after_a_swap_keeps_the_new_data_only(make_target: Callable[[boo
 
 def test_discard_after_an_undo_keeps_the_old_data_only(make_target: Callable[[bool], Target]) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     swap.unswap(target, never)
     swap.discard(target, never)
     assert is_all(target, OLD)
@@ -289,7 +290,7 @@ def test_discard_after_an_undo_leaves_what_a_service_made_where_nothing_was(
 ) -> None:
     target = make_target(False)
     remove_tree(target.folders("vectors").live)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     swap.unswap(target, never)
     fill(target.folders("vectors").live, "made by the started service")
     swap.discard(target, never)
@@ -308,7 +309,7 @@ def test_discard_refuses_a_swap_that_stands_half_way(make_target: Callable[[bool
 
 def test_a_half_done_discard_can_be_ended_but_not_undone(make_target: Callable[[bool], Target]) -> None:
     target = make_target(False)
-    swap.swap(target, SET, RESTORED, never)
+    swap.swap(target, STAGED, never)
     (target.folders("documents").kept / "deep").chmod(0o500)
     assert crashes(target, swap.discard, 3)
     with pytest.raises(SwapConflict, match="no longer there"):
@@ -322,7 +323,7 @@ def test_a_journal_that_cannot_be_read_stops_the_swap(make_target: Callable[[boo
     target = make_target(False)
     (target.volumes["documents"] / f"swap-{target.operation}.json").write_text("{}")
     with pytest.raises(SwapConflict, match="journal"):
-        swap.swap(target, SET, RESTORED, never)
+        swap.swap(target, STAGED, never)
     assert is_all(target, OLD)
 
 

@@ -46,6 +46,6 @@ def test_every_step_of_the_agent_has_a_title_for_people() -> None:
     # Neither is part of an operation's page: the repository's own jobs run behind the scenes.
     named -= {"init", "stats", "snapshots"}
     assert {"freeze", "swap", "restore_postgres"} <= named
-    for source in ("documents", "models"):
-        named |= {f"restore_{source}", f"verify_{source}"}
+    for source in ("documents", "models", "vectors"):
+        named |= {f"restore_{source}", f"check_{source}"}
     assert named - set(TITLES) == set()

@@ -90,8 +90,8 @@ def restore_keep(request: HttpRequest, restore_id: int) -> HttpResponse:
 
 
 def _settle(request: HttpRequest, kind: str, restore_id: int) -> HttpResponse:
-    found = get_object_or_404(Restore.objects.select_related("set"), pk=restore_id)
-    return start(request, kind, f"stack:{found.set.stack}", {"restore": str(found.operation_id)}, back="dashboard")
+    found = get_object_or_404(Restore.objects.select_related("operation"), pk=restore_id)
+    return start(request, kind, found.operation.target, {"restore": str(found.operation_id)}, back="dashboard")
 
 
 def _counts_now(stack: str) -> dict[str, int]:

@@ -18,5 +18,6 @@ class Bench:
 
 
 BENCHES: dict[str, Bench] = {
+    "freeze": Bench("tests.bench.freeze", "How long a backup stops writing, against stopping the services.", 20),
     "sets-page": Bench("tests.bench.sets_page", "Pages of the list of 10,000 sets, against restic's own list.", 20),
 }

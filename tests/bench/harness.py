@@ -20,11 +20,18 @@ Timed = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a benchmark is given: an empty folder that is removed afterwards, the number of runs, where to tell."""
+    """What a benchmark is given: an empty folder that is removed afterwards, the number of runs, where to tell.
+
+    Attributes:
+        cache: folder for prepared data that the next run may use again.
+        chunks: how much data to measure on; None leaves it to the benchmark.
+    """
 
     folder: Path
     runs: int
     say: Say
+    cache: Path
+    chunks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +157,12 @@ def milliseconds(act: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def run(name: str, *, runs: int | None, under: Path, say: Say) -> Report:
+def run(name: str, *, runs: int | None, chunks: int | None = None, under: Path, cache: Path, say: Say) -> Report:
     """Run the benchmark `name` in a folder of its own below `under`, which is removed at the end."""
     bench = BENCHES[name]
     under.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=under, ignore_cleanup_errors=True) as folder:
-        place = Place(Path(folder), runs or bench.runs, say)
+        place = Place(Path(folder), runs or bench.runs, say, cache, chunks)
         report: Report = importlib.import_module(bench.module).run(place)
     report.facts.update(processors=os.cpu_count())
     return report

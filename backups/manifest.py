@@ -10,6 +10,8 @@ It lies at `/set/set.json` inside the set's restic snapshot, next to the staged 
     /set/config/...                 the stack's configuration
     <roots["documents"]>/<path>     documents, at their absolute path when the set was made
     <roots["models"]>/blobs/<name>  model blobs, likewise
+    /set/extra/<name>/...           what was staged of a further source
+    <roots[name]>/...               a further source that is a folder, likewise
 """
 
 from __future__ import annotations
@@ -24,16 +26,20 @@ from typing import Any
 from backups.errors import ManifestInvalid
 from backups.fields import Fields
 
-FORMAT = 1
+# 1: all five sources of the stack. 2: some are absent on purpose; who knows 1 alone would take them for lost.
+WHOLE_FORMAT = 1
+FORMAT = 2
 STAGED = "set"
 SET_JSON = f"/{STAGED}/set.json"
 DUMP = "postgres/database.dump"
 GLOBALS = "postgres/globals.sql"
+# How many of the missing files the portal keeps by name.
+MISSING_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file. `source`: documents | vectors | models | postgres | config.
+    """One file. `source`: documents | vectors | models | postgres | config | the name of a further source.
 
     `path` is relative to `roots[source]` for documents and model blobs, to the staged folder for all others.
     """
@@ -138,6 +144,40 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """A further source of the set. `taken_at`: its own moment; `in_freeze`: that is the moment of the set."""
+
+    name: str
+    kind: str
+    taken_at: datetime
+    in_freeze: bool
+    origin: dict[str, Any]
+
+    @classmethod
+    def read(cls, fields: Fields) -> Extra:
+        return cls(
+            name=fields.filled("name"),
+            kind=fields.filled("kind"),
+            taken_at=_moment(fields),
+            in_freeze=fields.flag("in_freeze"),
+            origin=fields.mapping("origin", {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """What looks wrong although nothing is missing. `code` is for programs, `source` may be empty."""
+
+    code: str
+    source: str
+    message: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> Anomaly:
+        return cls(fields.filled("code"), fields.text("source"), fields.filled("message"))
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFigures:
     """What one source weighs. `details`: figures of its own, e.g. rows per table."""
 
@@ -157,7 +197,8 @@ class Manifest:
     `versions`: ragkeep, postgres ("18.0"), postgres_major, chroma, restic, extensions, collation;
     `missing`: documents the database lists and the volume did not hold (then `state` is partial);
     `left_out`: models whose blobs vanished while the set was made;
-    `external_models`: None when models are a source of the stack, else what the server that keeps them named.
+    `external_models`: None when models are a source of the stack, else what the server that keeps them named;
+    `chosen`: the sources it was restricted to, None when it holds all; `pullable`: models it names and does not hold.
     """
 
     set_id: str
@@ -179,6 +220,15 @@ class Manifest:
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     external_models: tuple[ExternalModel, ...] | None = None
+    chosen: tuple[str, ...] | None = None
+    pullable: tuple[Model, ...] = ()
+    extra: tuple[Extra, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a stack can be restored from it alone; its format says so to older programs."""
+        return self.chosen is None and not self.pullable
 
     def files_of(self, source: str) -> Iterable[FileEntry]:
         return (entry for entry in self.files if entry.source == source)
@@ -191,8 +241,37 @@ class Manifest:
         return f"{root.rstrip('/')}/{entry.path}"
 
     def to_json(self) -> str:
-        value = {**asdict(self), "format": FORMAT, "taken_at": self.taken_at.isoformat()}
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+        value = {**asdict(self), "format": WHOLE_FORMAT if self.is_whole else FORMAT}
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat) + "\n"
+
+    def detail(self) -> dict[str, Any]:
+        """What set.json says without its lists of files, as the portal keeps it."""
+        missing = {"missing": list(self.missing[:MISSING_NAMED]), "missing_count": len(self.missing)}
+        external = {} if self.external_models is None else {"external_models": _named(self.external_models)}
+        chosen = {} if self.chosen is None else {"sources": list(self.chosen)}
+        return {
+            "versions": self.versions,
+            "models": _named(self.models),
+            "pullable": _named(self.pullable),
+            "collections": [
+                {"name": c.name, "dimension": c.dimension, "model": c.model, "vectors": c.vectors, "chunks": c.chunks}
+                for c in self.collections
+            ],
+            "questions": len(self.canary),
+            "left_out": list(self.left_out),
+            **missing,
+            **external,
+            **chosen,
+        }
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Files and bytes of every source, with what else is known of it, by its name."""
+        found = {
+            name: {"files": told.files, "bytes": told.bytes, **told.details} for name, told in self.sources.items()
+        }
+        for extra in self.extra:
+            found[extra.name] |= {"kind": extra.kind, "taken_at": extra.taken_at.isoformat()}
+        return found
 
     def write(self, path: Path) -> None:
         path.write_text(self.to_json(), encoding="utf-8")
@@ -239,7 +318,20 @@ class Manifest:
             missing=tuple(fields.texts("missing")),
             left_out=tuple(fields.texts("left_out")),
             external_models=_external(fields),
+            chosen=tuple(fields.texts("chosen")) if fields.has("chosen") else None,
+            pullable=tuple(Model.read(part) for part in _listed(fields, "pullable")),
+            extra=tuple(Extra.read(part) for part in _listed(fields, "extra")),
+            anomalies=tuple(Anomaly.read(part) for part in _listed(fields, "anomalies")),
         )
+
+
+def _listed(fields: Fields, key: str) -> Iterable[Fields]:
+    """The objects of a list that sets of an earlier program do not have."""
+    return fields.sections(key) if fields.has(key) else ()
+
+
+def _named(models: Iterable[Model | ExternalModel]) -> list[dict[str, str]]:
+    return [{"name": model.name, "digest": model.digest} for model in models]
 
 
 def _external(fields: Fields) -> tuple[ExternalModel, ...] | None:

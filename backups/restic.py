@@ -20,6 +20,8 @@ LOCAL_CONNECTIONS = ("-o", "local.connections=8")
 
 # A snapshot's tag when files turned out to be missing while it was stored, after its set.json was written.
 PARTIAL_TAG = "state:partial"
+# A snapshot's tag when its set was restricted to some of the stack's sources.
+CHOSEN_TAG = "sources:chosen"
 
 EXIT_PARTIAL = 3
 EXIT_NO_REPOSITORY = 10
@@ -95,7 +97,8 @@ def backup_argv(
 
     The parent is the host's latest snapshot whatever its paths: staging folders change with every set.
     """
-    words = [*_base(tool), "backup", "--host", host, "--group-by", "host"]
+    # Told of every file, one knows what each source added.
+    words = [*_base(tool), "--verbose=2", "backup", "--host", host, "--group-by", "host"]
     for tag in tags:
         words += ["--tag", tag]
     for pattern in excludes:

@@ -16,6 +16,7 @@ from backups import canary, chroma
 from backups.errors import StagingInvalid
 from backups.manifest import Collection, FileEntry, Question
 from backups.sources.documents import file_sha256
+from backups.sources.further import EXTRA
 from backups.sources.vectors import DATABASE
 
 Progress = Callable[[str, int], None]
@@ -110,23 +111,14 @@ class _Check:
 
 
 def staged_files(staging: Path) -> list[FileEntry]:
-    """Every staged file with its checksum; its source is the name of its folder."""
+    """Every staged file with its checksum; its source is the name of its folder, below `extra` for further ones."""
     files = sorted(path for path in staging.rglob("*") if path.is_file())
     return [_entry(path, path.relative_to(staging)) for path in files]
 
 
-def demand_tables(listed: set[str], expected: set[str]) -> None:
-    """Prove that a dump holds every table of the snapshot.
-
-    Raises:
-        StagingInvalid: naming those it lacks.
-    """
-    if lacking := sorted(expected - listed):
-        raise StagingInvalid(f"the database dump lacks {', '.join(lacking[:5])}", tables=lacking)
-
-
 def _entry(path: Path, relative: Path) -> FileEntry:
-    return FileEntry(relative.parts[0], relative.as_posix(), path.stat().st_size, file_sha256(path))
+    source = relative.parts[1 if relative.parts[0] == EXTRA else 0]
+    return FileEntry(source, relative.as_posix(), path.stat().st_size, file_sha256(path))
 
 
 def _quick_check(database: Path) -> None:

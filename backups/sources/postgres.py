@@ -1,12 +1,13 @@
-"""The stack's database: connections, the exported snapshot, the dump, the views the RAG service offers for backups."""
+"""A database: connections, the exported snapshot, the dump and its proof; and what the RAG service offers."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from psycopg.rows import TupleRow
 from backups.errors import SourceMissing, SourceUnreadable, StagingInvalid, ToolMissing, ToolTooOld
 from backups.job import PostgresServer
 from backups.manifest import Collection
-from backups.process import ProcessError, run
+from backups.process import ProcessError, Running, run
 
 Connection = psycopg.Connection[TupleRow]
+
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
+_COPY = re.compile(rf"COPY ({_NAME}\.{_NAME}) .*FROM stdin;$")
 
 REMEDY = "Start the stack (`manage.py up`) and check its database in `manage.py status`; then start again."
 
@@ -41,7 +45,8 @@ def connect(server: PostgresServer, *, name: str) -> Connection:
             autocommit=True,
         )
     except (psycopg.OperationalError, OSError, ValueError) as error:
-        raise SourceMissing(f"the stack's database does not answer: {_first_line(error)}", REMEDY) from None
+        where = f"{server.database} at {server.host}:{server.port}"
+        raise SourceMissing(f"the database {where} does not answer: {_first_line(error)}", REMEDY) from None
 
 
 @contextmanager
@@ -60,7 +65,12 @@ class Snapshot:
         self.id = ""
 
     def export(self) -> None:
-        """Begin the transaction and export its snapshot; everything read afterwards is as of this moment."""
+        """Begin the transaction and export its snapshot; everything read afterwards is as of this moment.
+
+        Exported again, e.g. for the next attempt of a freeze, the earlier moment is let go.
+        """
+        if self.id:
+            self._connection.execute("ROLLBACK")
         self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self.id = str(self._one("SELECT pg_export_snapshot()")[0])
 
@@ -97,18 +107,21 @@ class Snapshot:
         return [str(row[0]) for row in rows]
 
     def rows_per_table(self) -> dict[str, int]:
-        """Rows of every ordinary table, as `schema.table`."""
+        """Rows of every ordinary table, as `schema.table`, quoted as in SQL; those of extensions are not dumped."""
         tables = self._rows(
-            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2"
+            "SELECT format('%I.%I', n.nspname, c.relname), n.nspname, c.relname"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid"
+            " AND d.deptype = 'e') ORDER BY 2, 3"
         )
-        return {f"{schema}.{table}": self._count(schema, table) for schema, table in tables}
+        return {name: self._count(schema, table) for name, schema, table in tables}
 
     def bytes(self) -> int:
         return int(self._one("SELECT pg_database_size(current_database())")[0])
 
     def _count(self, schema: str, table: str) -> int:
-        query = psycopg.sql.SQL("SELECT count(*) FROM {}").format(psycopg.sql.Identifier(schema, table))
+        query = psycopg.sql.SQL("SELECT count(*) FROM ONLY {}").format(psycopg.sql.Identifier(schema, table))
         found = self._connection.execute(query).fetchone()
         assert found is not None
         return int(found[0])
@@ -120,7 +133,8 @@ class Snapshot:
         try:
             return self._connection.execute(query.encode()).fetchall()
         except psycopg.Error as error:
-            raise SourceUnreadable(f"the stack's database cannot be read: {_first_line(error)}", REMEDY) from None
+            name = self._connection.info.dbname
+            raise SourceUnreadable(f"the database {name} cannot be read: {_first_line(error)}", REMEDY) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +168,22 @@ class Dumper:
     def globals(self, target: Path) -> None:
         self._run(globals_argv(self.pg_bin, self.server, target))
 
-    def listing(self, dump: Path) -> set[str]:
-        """The tables whose rows a dump holds, as `schema.table`; the whole dump is read once.
+    def rows(self, dump: Path) -> dict[str, int]:
+        """Rows of every table that a dump holds, as `schema.table`; the whole dump is read once.
 
         Raises:
             StagingInvalid: it is empty, cut short or no dump.
         """
-        tool = str(self.pg_bin / "pg_restore")
         try:
-            listed = run((tool, "--list", str(dump))).stdout
-            run((tool, "--file", os.devnull, str(dump)))
+            with Running(rows_argv(self.pg_bin, dump)) as reading:
+                found = count_rows(reading.lines())
+                code = reading.wait()
         except ProcessError as error:
-            raise StagingInvalid(f"the database dump cannot be read back: {error}") from None
-        return tables_of(listed)
+            raise ToolMissing(f"pg_restore does not start: {error}", "Run `manage.py doctor`.") from None
+        if code != 0:
+            said = reading.stderr.strip().splitlines()[-1:]
+            raise StagingInvalid(f"the database dump cannot be read back: {' '.join(said)}")
+        return found
 
     def _run(self, argv: tuple[str, ...]) -> None:
         try:
@@ -191,9 +208,34 @@ def globals_argv(pg_bin: Path, server: PostgresServer, target: Path) -> tuple[st
     )  # fmt: skip
 
 
-def tables_of(listing: str) -> set[str]:
-    """`schema.table` of every TABLE DATA entry of `pg_restore --list`."""
-    return {f"{m.group(1)}.{m.group(2)}" for m in re.finditer(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", listing, re.M)}
+def rows_argv(pg_bin: Path, dump: Path) -> tuple[str, ...]:
+    """The rows of a dump as SQL on standard output."""
+    return (str(pg_bin / "pg_restore"), "--data-only", "--file=-", str(dump))
+
+
+def count_rows(script: Iterable[str]) -> dict[str, int]:
+    """Rows of each table in the lines of a data-only script: those between `COPY table ...` and a lone `\\.`."""
+    found: dict[str, int] = {}
+    lines = iter(script)
+    for line in lines:
+        if match := _COPY.match(line):
+            found[match[1]] = sum(1 for _ in takewhile(lambda row: row != "\\.", lines))
+    return found
+
+
+def demand_rows(dumped: Mapping[str, int], expected: Mapping[str, int]) -> None:
+    """Prove that a dump holds every row of the snapshot it was made from.
+
+    Raises:
+        StagingInvalid: naming the tables that lack some.
+    """
+    wrong = [
+        f"{table}: {dumped[table]:,} rows instead of {rows:,}" if table in dumped else f"{table} is not in it"
+        for table, rows in expected.items()
+        if table not in dumped or dumped[table] != rows
+    ]
+    if wrong:
+        raise StagingInvalid(f"the database dump is not whole: {'; '.join(wrong[:5])}", tables=wrong[:50])
 
 
 def _where(server: PostgresServer) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ def test_backup_command() -> None:
         host="rag-production",
     )
     assert argv == (
-        *BASE, "backup", "--host", "rag-production", "--group-by", "host", "--tag", "ragkeep", "--tag", "set:1",
-        "--files-from-raw", "/job/files.raw", "--", "set", "/data/documents/live",
+        *BASE, "--verbose=2", "backup", "--host", "rag-production", "--group-by", "host", "--tag", "ragkeep",
+        "--tag", "set:1", "--files-from-raw", "/job/files.raw", "--", "set", "/data/documents/live",
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from backups import canary, preflight
 from backups.errors import FreezeBroken, SourceEmpty, SourceMissing, SourceUnreadable, SpaceShort, StagingInvalid
 from backups.job import PostgresServer
 from backups.sources import config, documents, models, postgres, vectors
-from backups.staging import demand_tables, staged_files
+from backups.staging import staged_files
 
 SERVER = PostgresServer("db", 5432, "rag", "ragdb", Path("/run/secrets/postgres"))
 SECOND_AGO = time.time_ns() - 1_000_000_000
@@ -158,18 +158,29 @@ def test_dump_commands() -> None:
     )  # fmt: skip
 
 
-def test_tables_are_read_from_a_listing() -> None:
-    listing = (
-        ";\n; Archive created at 2026-01-31\n220; 1259 16386 TABLE public users rag\n"
-        "3460; 0 16386 TABLE DATA public users rag\n3461; 0 16390 TABLE DATA audit entries rag\n"
-    )
-    assert postgres.tables_of(listing) == {"public.users", "audit.entries"}
+SCRIPT = """SET row_security = off;
+COPY public.users (id, email) FROM stdin;
+1\tada@example.org
+2\tCOPY public.other (id) FROM stdin;
+\\.
 
 
-def test_a_dump_without_a_table_is_refused() -> None:
-    demand_tables({"public.users", "public.more"}, {"public.users"})
-    with pytest.raises(StagingInvalid, match=r"lacks public\.chunks"):
-        demand_tables({"public.users"}, {"public.users", "public.chunks"})
+COPY audit."Log Entries" ("When it was") FROM stdin;
+\\.
+SELECT pg_catalog.setval('public.users_id_seq', 2, true);
+"""
+
+
+def test_rows_are_counted_in_the_script_of_a_dump() -> None:
+    assert postgres.count_rows(SCRIPT.splitlines()) == {"public.users": 2, 'audit."Log Entries"': 0}
+
+
+def test_a_dump_that_lacks_rows_or_tables_is_refused() -> None:
+    postgres.demand_rows({"public.users": 2, "public.more": 1}, {"public.users": 2})
+    with pytest.raises(StagingInvalid, match=r"public\.users: 1 rows instead of 2"):
+        postgres.demand_rows({"public.users": 1}, {"public.users": 2})
+    with pytest.raises(StagingInvalid, match=r"public\.chunks is not in it"):
+        postgres.demand_rows({"public.users": 2}, {"public.users": 2, "public.chunks": 0})
 
 
 # config and staging
@@ -189,9 +200,11 @@ def test_config_is_copied_without_secrets(tmp_path: Path) -> None:
 
 def test_staged_files_carry_their_source_and_checksum(tmp_path: Path) -> None:
     put(tmp_path / "config/a/b.yaml", b"x")
-    (entry,) = staged_files(tmp_path)
-    assert (entry.source, entry.path, entry.bytes) == ("config", "config/a/b.yaml", 1)
-    assert entry.sha256 == hashlib.sha256(b"x").hexdigest()
+    put(tmp_path / "extra/wiki/database.dump", b"xy")
+    own, further = staged_files(tmp_path)
+    assert (own.source, own.path, own.bytes) == ("config", "config/a/b.yaml", 1)
+    assert own.sha256 == hashlib.sha256(b"x").hexdigest()
+    assert (further.source, further.path, further.bytes) == ("wiki", "extra/wiki/database.dump", 2)
 
 
 def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def _configuration() -> dict[str, Any]:
             "reap": {"task": "portal.operations.tick", "schedule": 4.0, "options": {"expires": 8}},
             "plans": {"task": "portal.vaults.plans_due", "schedule": 20.0, "options": {"expires": 30}},
             "arenas": {"task": "portal.vaults.drills_abandoned", "schedule": 60.0, "options": {"expires": 60}},
+            "alarms": {"task": "portal.alarms.evaluate", "schedule": 20.0, "options": {"expires": 30}},
+            "notices": {"task": "portal.alarms.send", "schedule": 10.0, "options": {"expires": 20}},
+            "switches": {"task": "portal.alarms.ping", "schedule": 10.0, "options": {"expires": 20}},
+            "measures": {"task": "portal.vaults.measures_due", "schedule": 60.0, "options": {"expires": 60}},
             "kept": {"task": "portal.vaults.kept_expired", "schedule": 300.0, "options": {"expires": 300}},
         },
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from backups.errors import BackupError
 from backups.place import parse_credentials
 from backups.secret import Secret
+from config.cli.given import file_option, text_of
 from config.cli.operations import connect, follow
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 from config.cli.repositories_upkeep import COMMANDS
@@ -18,8 +18,6 @@ from config.cli.repositories_upkeep import COMMANDS
 if TYPE_CHECKING:
     from portal.vaults.models import Repository
     from portal.vaults.repositories import Access
-
-file_option = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 
 @click.group("repositories", invoke_without_command=True)
@@ -63,7 +61,7 @@ def add_command(name: str, url: str, append_only: bool, create_bucket: bool, as_
         from portal.vaults.repositories import repository_add
 
         output.step(f"trying {url} out")
-        password = _text(given["password_file"])
+        password = text_of(given["password_file"])
         added = repository_add(
             name=name,
             url=url,
@@ -184,35 +182,18 @@ def _row(found: dict[str, Any]) -> str:
 def _access(given: dict[str, Any]) -> Access:
     from portal.vaults.repositories import Access
 
-    text = _text(given["credentials_file"])
+    text = text_of(given["credentials_file"])
     try:
         credentials = parse_credentials(text, str(given["credentials_file"]))
     except BackupError as error:
         raise UserError(error.message, error.remedy, error.code) from None
     return Access(
         credentials=credentials,
-        private_key=_text(given["key_file"]),
+        private_key=text_of(given["key_file"]),
         host_key=given["host_key"],
-        ca_certificate=_text(given["ca_file"]),
+        ca_certificate=text_of(given["ca_file"]),
         region=given["region"],
     )
-
-
-def _text(path: Path | None) -> str:
-    """What a file holds, `-` for standard input; nothing without one.
-
-    Raises:
-        UserError: it cannot be read; as root everything runs as an ordinary account, which may not read root's files.
-    """
-    if path is None:
-        return ""
-    try:
-        return (sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(
-            f"{path} cannot be read: {why}", f"give it on standard input: --... - < {path}", "files"
-        ) from None
 
 
 def _say_findings(output: Output, report: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ class Alarm(models.Model):
     title = models.CharField(max_length=300)
     remedy = models.TextField(blank=True)
     operation = models.ForeignKey(Operation, null=True, on_delete=models.SET_NULL, related_name="+")
-    raised_at = models.DateTimeField(auto_now_add=True)
+    raised_at = models.DateTimeField()
     cleared_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -70,3 +70,18 @@ class Notice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.about}: {self.alarm_id} through {self.channel_id}"
+
+
+class Ping(models.Model):
+    """That a plan's dead man's switch was, or is to be, told of a run."""
+
+    operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="pings")
+    about = models.CharField(max_length=7)
+    attempts = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["operation", "about"], name="ping_once")]
+
+    def __str__(self) -> str:
+        return f"{self.about} of {self.operation_id}"

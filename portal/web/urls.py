@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
-from portal.web.views import account, dashboard, events, health, help, operations, restore, sets, stack
+from portal.web.views import account, alarms, browse, dashboard, events, health, help, operations, restore, sets, stack
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -21,6 +21,9 @@ urlpatterns = [
     path("sets/back-up/", sets.backup_now, name="backup-now"),
     path("sets/drill/", sets.drill_now, name="drill-now"),
     path("sets/<slug:set_id>/", sets.set_one, name="set"),
+    path("sets/<slug:set_id>/browse/", browse.set_browse, name="set-browse"),
+    path("sets/<slug:set_id>/browse/read/", browse.set_index, name="set-index"),
+    path("sets/<slug:set_id>/fetch/", browse.set_fetch, name="set-fetch"),
     path("sets/<slug:set_id>/label/", sets.set_label, name="set-label"),
     path("sets/<slug:set_id>/pin/", sets.set_pinned, name="set-pin"),
     path("sets/<slug:set_id>/verify/", sets.verify_now, name="set-verify"),
@@ -29,6 +32,11 @@ urlpatterns = [
     path("sets/<slug:set_id>/restore/preview/", restore.set_preview, name="set-preview"),
     path("restores/<int:restore_id>/undo/", restore.restore_undo, name="restore-undo"),
     path("restores/<int:restore_id>/keep/", restore.restore_keep, name="restore-keep"),
+    path("alarms/", alarms.alarms, name="alarms"),
+    path("alarms/channels/add/", alarms.channel_new, name="channel-add"),
+    path("alarms/channels/<slug:channel>/test/", alarms.channel_try, name="channel-test"),
+    path("alarms/channels/<slug:channel>/switch/", alarms.channel_turn, name="channel-switch"),
+    path("alarms/channels/<slug:channel>/remove/", alarms.channel_delete, name="channel-remove"),
     path("operations/", operations.operations, name="operations"),
     path("operations/<uuid:operation_id>/", operations.operation, name="operation"),
     path("operations/<uuid:operation_id>/cancel/", operations.operation_stop, name="operation-cancel"),

@@ -36,6 +36,8 @@ LOOKS: dict[str, Look] = {
     "undone": Look("idle", "undo", "Undone"),
     "started": Look("busy", "busy", "Running"),
     "done": Look("good", "good", "Done"),
+    "on": Look("good", "good", "On"),
+    "off": Look("idle", "idle", "Off"),
     "interrupted": Look("warn", "warn", "Interrupted"),
 }
 
@@ -46,6 +48,11 @@ _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def look(state: str) -> Look:
     """Tone (good, busy, warn, bad, idle), icon and word of a state; a new state shows as its own name."""
     return LOOKS.get(state) or Look(UNKNOWN.tone, UNKNOWN.icon, plain_name(state).capitalize() or UNKNOWN.word)
+
+
+def tone(severity: str) -> str:
+    """The tone of an alarm."""
+    return "bad" if severity == "bad" else "warn"
 
 
 def plain_name(name: str) -> str:

@@ -97,7 +97,7 @@ def test_a_cancelled_backup_is_no_failure(used: Rows) -> None:
 
 
 def test_an_overdue_run_is_a_warning_but_not_while_a_backup_runs(used: Rows) -> None:
-    overdue = "A scheduled backup is overdue"
+    overdue = "A backup of the plan nightly is overdue"
     assert overdue not in titles()
     Plan.objects.update(next_run_at=timezone.now() - timedelta(hours=1))
     assert overdue in titles()

@@ -53,6 +53,13 @@ EXPECTED: dict[str, Expected] = {
     "set-preview": OPERATORS_PAGE,
     "restore-undo": ACTION,
     "restore-keep": ACTION,
+    "alarms": PAGE,
+    "channel-add": Expected(
+        "post", 403, 302, (("name", "x"), ("url", "json://127.0.0.1:9/x"), ("least", "bad")), "/alarms/"
+    ),
+    "channel-test": Expected("post", 403, 302, to="/alarms/"),
+    "channel-switch": Expected("post", 403, 302, to="/alarms/"),
+    "channel-remove": Expected("post", 403, 302, to="/alarms/"),
     "operations": PAGE,
     "operation": PAGE,
     "operation-cancel": Expected("post", 403, 302, to="/operations/"),
@@ -72,6 +79,7 @@ def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> 
     world_args.update(
         {
             "service": "api",
+            "channel": "mail",
             "set_id": made.good.pk,
             "restore_id": made.kept.pk,
             "operation_id": made.done.pk,

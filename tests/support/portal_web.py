@@ -17,6 +17,8 @@ from django.test import Client
 from django.utils import timezone
 
 from backups import process
+from backups.secret import write_secret
+from portal.alarms.models import Channel
 from portal.operations.models import LogLine, Operation, State, Step, StepState
 from portal.stacks.models import Stack
 from portal.vaults.models import BackupSet, Drill, DrillState, Plan, Repository, Restore, RestoreState, SetState
@@ -126,6 +128,8 @@ def rows(folder: Path) -> Rows:
         downtime_ms=8340,
         kept_until=now + timedelta(hours=23),
     )
+    write_secret(folder / "mail.url", "json://127.0.0.1:9/alarms")
+    Channel.objects.create(name="mail", url_file=str(folder / "mail.url"))
     done = good.operation
     assert done is not None
     return Rows(stack, plan, good, partial, done, failed, kept)

@@ -30,6 +30,7 @@ register.filter("percent", words.percent)
 register.filter("kind_title", kind_title)
 register.filter("plain_name", words.plain_name)
 register.filter("look", words.look)
+register.filter("tone", words.tone)
 
 _MESSAGE_TONES = {"success": "good", "warning": "warn", "error": "bad"}
 
@@ -49,6 +50,7 @@ _NAVIGATION = (
     ("Stack", "stack", "stack", ("stack", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Operations", "operations", "operations", ("operations", "operation")),
+    ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),
     ("Help", "help", "help", ("help",)),
 )
 

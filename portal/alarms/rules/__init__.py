@@ -1,0 +1,21 @@
+"""All rules, in the order in which an operator should read what they find."""
+
+from __future__ import annotations
+
+from portal.alarms.conditions import Rule
+from portal.alarms.rules import backups, drills, repositories, stacks
+
+RULES: tuple[Rule, ...] = (
+    backups.failed,
+    backups.overdue,
+    backups.switched_off,
+    backups.suspicious,
+    backups.lost,
+    drills.failed,
+    drills.unproven,
+    repositories.gone,
+    repositories.damaged,
+    repositories.nearly_full,
+    repositories.on_one_disk,
+)
+STACK_RULES: tuple[Rule, ...] = (stacks.unwell,)

@@ -112,6 +112,11 @@ class Repository:
         made = next(iter(restic.messages(self._text(restic.init_argv(self._tool)).splitlines())), {})
         return str(made["id"])
 
+    def keys(self) -> list[dict[str, Any]]:
+        """The keys that open it: `id`, `current` (the one our password belongs to), `created`, ..."""
+        found: list[dict[str, Any]] = json.loads(self._text(restic.keys_argv(self._tool)))
+        return found
+
     def snapshots(self, *, tags: Sequence[str] = (), host: str | None = None) -> list[restic.Snapshot]:
         """The snapshots that carry all of `tags`, oldest first."""
         listed = json.loads(self._text(restic.snapshots_argv(self._tool, tags=tags, host=host)) or "[]")

@@ -133,6 +133,11 @@ def check_argv(tool: Path, *, part: int, parts: int) -> Argv:
     return (*_base(tool), "check", f"--read-data-subset={part}/{parts}")
 
 
+def keys_argv(tool: Path) -> Argv:
+    """The keys that open the repository, with their ids; the one in use is marked."""
+    return (*_base(tool), "--no-lock", "key", "list")
+
+
 def locks_argv(tool: Path) -> Argv:
     return (*_base(tool), "--no-lock", "list", "locks")
 

@@ -12,7 +12,7 @@ from config.cli.output import UserError, json_option, megabytes, speaking
 from config.cli.uplock import only_one
 
 # What `up` makes. The tools stay, they hold no data; so does whatever else lies in that folder.
-STATE = ("control", "stacks", "repositories", "operations", "home", "faults", "run")
+STATE = ("control", "stacks", "repositories", "operations", "home", "faults", "recovery", "run")
 WORD = "delete everything"
 
 
@@ -59,6 +59,7 @@ LOSSES = {
     "repositories": "all local backup sets",
     "operations": "what unfinished restores and undo still need",
     "home": "caches of the programs",
+    "recovery": "what an unfinished recovery had brought",
     "faults": "traces of tests",
     "run": "configuration and logs of the supervisor",
 }

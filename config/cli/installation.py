@@ -24,6 +24,8 @@ DEFAULT_PORT = 8080
 HIGHEST_OFFSET = 21
 ADMIN_EMAIL = "admin@ragkeep.local"
 PORTAL_ALIAS = "portal:8000"
+# What the operator may choose about the stack; remembered from one start to the next.
+CHOSEN = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -118,8 +120,7 @@ def _control_settings(installation: Installation) -> dict[str, str]:
 def _stack_settings(installation: Installation) -> dict[str, str]:
     # nginx fills in the name by which the browser came.
     settings = {"RAGKEEP_PORTAL_ORIGIN": f"http://$host:{installation.port + 1}", "ADMIN_EMAIL": ADMIN_EMAIL}
-    chosen = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
-    return settings | {name: os.environ[name] for name in chosen if name in os.environ}
+    return settings | {name: os.environ[name] for name in CHOSEN if name in os.environ}
 
 
 def _demand_own_address(listen: str) -> None:

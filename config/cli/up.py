@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from config.cli import first_use
+from config.cli import first_use, recovery_notes
 from config.cli.first_use import Proof
 from config.cli.installation import (
     ADMIN_EMAIL,
@@ -59,18 +59,19 @@ def command(port: int | None, listen: str | None, as_json: bool) -> None:
 
 
 def _up(installation: Installation, output: Output, began: float) -> Started:
-    _check_ports(installation)
+    recovery_notes.demand_finished(installation.paths)
+    check_ports(installation)
     ensure_secrets(installation)
     with ThreadPoolExecutor(max_workers=1) as beside:
-        control = beside.submit(_start, installation, installation.control, output)
-        actions = _start_stack(installation, output)
+        control = beside.submit(start, installation, installation.control, output)
+        actions = start_stack(installation, output)
         actions |= control.result()
     output.step("setting up the portal")
     first_use.open_portal(installation)
     first_use.ensure_portal(installation)
     proof = first_use.ensure_proof(installation, output)
     output.step("looking at every service")
-    _demand_health(installation)
+    demand_health(installation)
     password = unshown_password(installation)
     return Started(
         installation=installation,
@@ -81,7 +82,7 @@ def _up(installation: Installation, output: Output, began: float) -> Started:
     )
 
 
-def _demand_health(installation: Installation) -> None:
+def demand_health(installation: Installation) -> None:
     ill = [
         f"{name}/{status.service} is {status.state}"
         for name, group in installation.statuses().items()
@@ -96,14 +97,14 @@ def _demand_health(installation: Installation) -> None:
         )
 
 
-def _start_stack(installation: Installation, output: Output) -> dict[str, str]:
+def start_stack(installation: Installation, output: Output) -> dict[str, str]:
     # The service is not ready before its models are there.
-    first = _start(installation, installation.stack, output, only=["ollama"])
+    first = start(installation, installation.stack, output, only=["ollama"])
     first_use.ensure_models(installation, output)
-    return first | _start(installation, installation.stack, output)
+    return first | start(installation, installation.stack, output)
 
 
-def _start(
+def start(
     installation: Installation, group: StackSpec, output: Output, *, only: list[str] | None = None
 ) -> dict[str, str]:
     output.step(f"starting {group.project}")
@@ -115,7 +116,7 @@ def _start(
     }
 
 
-def _check_ports(installation: Installation) -> None:
+def check_ports(installation: Installation) -> None:
     runtime = installation.runtime
     if runtime.supervisor.pid() is None:
         # Processes of a supervisor that was killed are ours to stop, not a stranger's to complain about.

@@ -15,6 +15,7 @@ from portal.operations.registry import ClaimOn, Outcome, Params, operation_kind,
 from portal.vaults.agent import run_agent
 from portal.vaults.jobs import agent_job, stack_place
 from portal.vaults.models import BackupSet, Repository, SetState
+from portal.vaults.portalsource import portal_source
 from portal.vaults.selectors import repository_get_default
 
 
@@ -41,6 +42,7 @@ def backup(ctx: Context) -> Outcome:
     and recorded, what it had only staged is removed and made again."""
     repository = repository_of(ctx.params)
     stack = stack_place(places.stack_spec(ctx.operation.stack_name))
+    stack["extra"] = [*stack.get("extra", []), portal_source()]
     began = time.monotonic()
     job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx))
     result = run_agent(ctx, job)

@@ -1,0 +1,124 @@
+"""`manage.py recover`: bring a lost installation back from its repository and the key of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backups.job import RepositoryPlace
+from backups.restic import local_folder
+from config.cli.installation import ADMIN_EMAIL
+from config.cli.operations import connect
+from config.cli.output import Output, UserError, json_option, speaking
+from config.cli.recovery import Recovery, Report
+from config.cli.uplock import only_one
+from portal.runtime.paths import RuntimePaths
+
+
+@click.command("recover")
+@click.option("--repository", metavar="URL", help="Folder or address of the repository.")
+@click.option("--password-file", type=Path, metavar="FILE", help="File with its password.")
+@click.option("--credentials-file", type=Path, metavar="FILE", help="NAME=VALUE lines that its place asks for.")
+@click.option("--set", "wanted", default="latest", metavar="latest|ID", help="Which set. [latest]")
+@click.option("--port", type=int, help="Base port; the portal is on the next one. [8080]")
+@click.option("--listen", metavar="ADDRESS", help="Address of the chat and the portal. [127.0.0.1]")
+@click.option("--take-over", is_flag=True, help="The old machine is gone: let the plans run here.")
+@json_option
+def command(
+    repository: str | None,
+    password_file: Path | None,
+    credentials_file: Path | None,
+    wanted: str,
+    port: int | None,
+    listen: str | None,
+    take_over: bool,
+    as_json: bool,
+) -> None:
+    """Bring back stack and portal on a blank machine, from nothing but a repository and its key.
+
+    Plans are held until --take-over says that the old machine is gone: two machines must not write as one. After an
+    interruption the same command goes on.
+    """
+    with speaking(as_json=as_json) as output:
+        if take_over:
+            _take_over(output)
+            return
+        if not repository or password_file is None:
+            raise UserError(
+                "say which repository, and where its password is",
+                "python3 manage.py recover --repository /backup/ragkeep --password-file /safe/repository-password",
+                "usage",
+            )
+        place = _place(repository, password_file, credentials_file)
+        with only_one(RuntimePaths.discover().run, "recover"):
+            report = Recovery(place=place, wanted=wanted, port=port, listen=listen, output=output).run()
+            output.result(_fields(report), _text(report))
+
+
+def _place(url: str, password_file: Path, credentials_file: Path | None) -> RepositoryPlace:
+    for path in (password_file, credentials_file):
+        if path is not None and not os.access(path, os.R_OK):
+            raise UserError(
+                f"{path} cannot be read by the account that Ragkeep runs as (uid {os.getuid()})",
+                "check the path, or give that account a copy it may read and remove the copy afterwards",
+                "unreadable",
+            )
+    folder = local_folder(url)
+    return RepositoryPlace("", str(folder.absolute()) if folder else url, password_file, credentials_file)
+
+
+def _take_over(output: Output) -> None:
+    connect()
+    from portal.vaults.recover import plans_take_over
+
+    names = [plan.name for plan in plans_take_over()]
+    said = f"This machine has taken over: {', '.join(names)} run again." if names else "No plan was held."
+    output.result({"plans": names}, said)
+
+
+def _fields(report: Report) -> dict[str, Any]:
+    manifest = report.found.manifest
+    fields: dict[str, Any] = {
+        "set_id": manifest.set_id,
+        "taken_at": manifest.taken_at.isoformat(),
+        "portal_url": report.installation.portal_url,
+        "chat_url": report.installation.chat_url,
+        "portal_recovered": report.portal,
+        "canary": report.canary.get("canary", report.canary),
+        "seconds": report.seconds,
+        "steps": dict(report.steps),
+        **report.settled,
+    }
+    if report.password:
+        fields["admin"] = {"email": ADMIN_EMAIL, "password": report.password.reveal()}
+    return fields
+
+
+def _text(report: Report) -> str:
+    where, settled, manifest = report.installation, report.settled, report.found.manifest
+    accounts = f"{settled['accounts']} accounts with their old passwords, {settled['sets']} sets in the list"
+    lines = [
+        f"Recovered: questions are answered {report.seconds:g} s after the command.",
+        f"  Set       {manifest.set_id}, taken {manifest.taken_at:%Y-%m-%d %H:%M} UTC",
+        f"  Portal    {where.portal_url}",
+        f"  Chat      {where.chat_url}",
+    ]
+    if report.password:
+        lines.append("  Accounts  the set holds no portal: it starts anew; chat accounts are as they were")
+        lines.append(f"  Sign in   {ADMIN_EMAIL} {report.password.reveal()}   to the portal; shown this once: keep it")
+    else:
+        lines.append(f"  Accounts  {accounts}")
+    if settled["operations_lost"]:
+        lines.append(f"  Lost      {settled['operations_lost']} operations that were at work when the set was taken")
+    if settled["unreachable"]:
+        lines.append(f"  Missing   repositories that are not here: {', '.join(settled['unreachable'])}")
+    lines += [
+        "",
+        f"Held: {settled['plans_held']} plans. Two machines must not write as one. When the old one is gone for good:",
+        "  python3 manage.py recover --take-over",
+        "Then take a backup and prove it: python3 manage.py backup && python3 manage.py drill",
+    ]
+    return "\n".join(lines)

@@ -8,6 +8,7 @@ Collections are looked up by name and their ids cached: after a restore the same
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ ROOT = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 PAGE = 5000
 # Chroma refuses more than 5461 records a call; smaller ones keep the write gate short.
 WRITE_BATCH = 500
+# What changes nothing may be asked again; seconds before each further attempt.
+_READS = ("query", "get", "count")
+_READ_AGAIN = (0.02, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,16 @@ class Vectors:
             offset += PAGE
 
     def _on(self, collection: str, action: str, body: dict[str, Any] | None) -> httpx.Response:
-        """Call a collection by name; its cached id may be from before a restore, so a 404 is looked up again."""
+        """Call a collection by name; reads are tried again when Chroma stumbles over a record that is being deleted."""
+        for pause in _READ_AGAIN if action in _READS else ():
+            try:
+                return self._named(collection, action, body)
+            except ChromaFailedError:
+                time.sleep(pause)
+        return self._named(collection, action, body)
+
+    def _named(self, collection: str, action: str, body: dict[str, Any] | None) -> httpx.Response:
+        """The cached id of a collection may be from before a restore, so a 404 is looked up again."""
         method = "GET" if action == "count" else "POST"
         known = self._ids.get(collection)
         if known is not None:
@@ -174,10 +187,14 @@ class Vectors:
         if answer.status_code == 404:
             raise CollectionGoneError(f"Chroma answered 404: {answer.text[:200]}")
         if answer.status_code >= 500 or answer.status_code == 429:
-            raise VectorsDownError(f"Chroma answered {answer.status_code}: {answer.text[:200]}")
+            raise ChromaFailedError(f"Chroma answered {answer.status_code}: {answer.text[:200]}")
         if answer.status_code >= 400:
             raise VectorsRefusedError(f"Chroma answered {answer.status_code}: {answer.text[:200]}")
         return answer
+
+
+class ChromaFailedError(VectorsDownError):
+    """Chroma answered, and failed inside. A query that meets a delete does so: "Error finding id"."""
 
 
 class CollectionGoneError(VectorsRefusedError):

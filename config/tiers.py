@@ -53,6 +53,6 @@ def _browser(environ: Mapping[str, str]) -> str | None:
 
 TIERS = (
     Tier("unit", ("tests/unit",), _nothing),
-    Tier("integration", ("tests/contract", "tests/integration"), _servers),
+    Tier("integration", ("tests/contract", "tests/integration", "tests/faults"), _servers),
     Tier("browser", ("tests/e2e",), _browser),
 )

@@ -118,6 +118,7 @@ class Running:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         bound_to_parent: bool = True,
+        own_group: bool = False,
         stderr_lines: int = 200,
     ) -> None:
         words = [os.fspath(a) for a in argv]
@@ -134,6 +135,7 @@ class Running:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
+                start_new_session=own_group,
             )
         except OSError as error:
             raise ProcessError(self.program, None, "", f"could not be started ({error.strerror})") from None
@@ -212,6 +214,11 @@ class Running:
     def kill(self) -> None:
         self._popen.kill()
 
+    def kill_group(self) -> None:
+        """Kill a process that was started with `own_group`, and everything it started that is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
     def __enter__(self) -> Running:
         return self
 
@@ -267,6 +274,10 @@ class ByteStream:
     def wait(self) -> int:
         """Return the exit status (negative: a signal); read standard output to its end before."""
         return self._popen.wait()
+
+    def kill(self) -> None:
+        """End it now; may be called from another thread than the one that reads."""
+        self._popen.kill()
 
     def __enter__(self) -> ByteStream:
         return self

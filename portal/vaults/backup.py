@@ -11,10 +11,11 @@ from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.models import State
-from portal.operations.registry import ClaimOn, Outcome, Params, operation_kind, shared
+from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
 from portal.vaults.agent import run_agent
+from portal.vaults.hooks import with_hooks
 from portal.vaults.jobs import agent_job, stack_place
-from portal.vaults.models import BackupSet, Repository, SetState
+from portal.vaults.models import BackupSet, Plan, Repository, SetState
 from portal.vaults.portalsource import portal_source
 from portal.vaults.selectors import repository_get_default
 
@@ -32,21 +33,41 @@ def repository_of(params: Params) -> Repository:
         raise OperationRefused("There is no such repository.", remedy="`python3 manage.py up` makes one.") from None
 
 
+def plan_of(params: Params) -> Plan | None:
+    """The plan whose backup this is; None when nobody's, or when the plan was removed meanwhile."""
+    named = params.get("plan")
+    return Plan.objects.select_related("repository").filter(name=named).first() if named else None
+
+
 def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
-    return [shared(target), shared(repository_of(params).scope)]
+    # Two backups of one stack at a time would hold up its writers twice.
+    return [shared(target), shared(repository_of(params).scope), exclusive(f"backup:{target}")]
 
 
-@operation_kind("backup", title="Backup", claims=_claims)
+def _joins(_target: str, params: Params) -> str:
+    """Whoever wants the same sources in the same repository joins; a plan with hooks insists on a run of its own."""
+    plan = plan_of(params)
+    own = plan.name if plan and plan.hooks.exists() else ""
+    return f"{repository_of(params).name} {','.join(sorted(params.get('sources') or ()))[:100]} {own}".strip()
+
+
+@operation_kind("backup", title="Backup", claims=_claims, joins=_joins)
 def backup(ctx: Context) -> Outcome:
     """Take a set. Whoever takes over, worker or agent, takes the same one: what a dead agent had stored is compared
     and recorded, what it had only staged is removed and made again."""
+    plan = plan_of(ctx.params)
+    return with_hooks(ctx, plan, _set_id(ctx), lambda: _take(ctx, plan))
+
+
+def _take(ctx: Context, plan: Plan | None) -> Outcome:
     repository = repository_of(ctx.params)
     stack = stack_place(places.stack_spec(ctx.operation.stack_name))
     stack["extra"] = [*stack.get("extra", []), portal_source()]
     began = time.monotonic()
-    job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx))
-    result = run_agent(ctx, job)
-    made = _record(ctx, repository, result, round(time.monotonic() - began, 2))
+    job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx), plan=plan)
+    chosen = {"sources": ctx.params["sources"]} if ctx.params.get("sources") else {}
+    result = run_agent(ctx, {**job, **chosen})
+    made = _record(ctx, repository, stack, result, round(time.monotonic() - began, 2))
     state = State.SUCCEEDED if made.state == SetState.COMPLETE else State.PARTIAL
     told = {"missing": result.get("missing", []), "freeze": result.get("freeze", {})}
     return Outcome({**set_summary(made), **told}, state)
@@ -56,13 +77,17 @@ def _set_id(ctx: Context) -> str:
     return f"{ctx.operation.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ctx.operation.pk.hex[:6]}"
 
 
-def _record(ctx: Context, repository: Repository, result: Mapping[str, Any], seconds: float) -> BackupSet:
+def _record(
+    ctx: Context, repository: Repository, stack: Mapping[str, Any], result: Mapping[str, Any], seconds: float
+) -> BackupSet:
     if repository.restic_id != result["repository_id"]:
         Repository.objects.filter(pk=repository.pk).update(restic_id=result["repository_id"])
     made, _ = BackupSet.objects.update_or_create(
         id=result["set"],
         defaults={
             "stack": ctx.operation.stack_name,
+            "environment": stack["environment"],
+            "plan": plan_of(ctx.params),
             "repository": repository,
             "operation": ctx.operation,
             "state": SetState.COMPLETE if result["state"] == "complete" else SetState.PARTIAL,

@@ -116,7 +116,7 @@ def _copy(last: Last, _now: datetime) -> Params | None:
 def _prune(last: Last, now: datetime) -> Params | None:
     """Weekly when something was forgotten since, at once when that was much."""
     repository = last.repository
-    if repository.append_only and not repository.prune_credentials_file:
+    if repository.append_only and not repository.prune_url:
         return None
     sets, since = repository.sets, repository.pruned_at or repository.created_at
     gone = sets.filter(removed_at__gte=since).count()

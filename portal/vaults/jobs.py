@@ -10,7 +10,8 @@ from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed
 from portal.runtime.spec import StackSpec
-from portal.vaults.models import Repository
+from portal.runtime.translate import Location
+from portal.vaults.models import ExtraSource, Plan, Repository, SourceKind
 
 VOLUMES = ("documents", "vectors", "models", "index")
 Job = dict[str, Any]
@@ -25,8 +26,14 @@ def agent_job(
     set_id: str | None = None,
     options: Mapping[str, Any] | None = None,
     operation: str = "",
+    plan: Plan | None = None,
 ) -> Job:
-    """A job of the operation at work. `operation`: another operation's id, to undo or discard what that one kept."""
+    """A job of the operation at work.
+
+    Args:
+        operation: another operation's id, to undo or discard what that one kept.
+        plan: whose limits the agent keeps to.
+    """
     return {
         **envelope(kind, operation or str(ctx.operation.pk), ctx.attempt, ctx.work),
         "fence": str(ctx.fence),
@@ -34,6 +41,7 @@ def agent_job(
         "repository": repository_place(repository) if repository else None,
         "set": set_id,
         "options": dict(options or {}),
+        "limits": dict(plan.limits) if plan else None,
     }
 
 
@@ -69,7 +77,25 @@ def stack_place(spec: StackSpec) -> Job:
         "internal_token_file": str(here.secret("internal_token")),
         "volumes": {volume: str(here.volume(volume)) for volume in VOLUMES},
         "config": [str(path) for path in (spec.file, here.root / "state.json", here.conf) if path.exists()],
+        "pullable": here.settings.get("PULLABLE_MODELS", "").split(),
+        "extra": [extra_place(spec, source) for source in ExtraSource.objects.filter(stack=spec.project)],
     }
+
+
+def extra_place(spec: StackSpec, source: ExtraSource) -> Job:
+    """A further source as the agent sees it; `own` servers of the stack are told by their addresses of today."""
+    told = {"name": source.name, "kind": source.kind, **source.settings}
+    if not told.pop("own", False):
+        return told
+    here = places.location(spec)
+    if source.kind == SourceKind.REDIS:
+        return {**told, **_server(here, "redis")}
+    return {**told, **_server(here, "postgres"), "user": "rag"}
+
+
+def _server(here: Location, service: str) -> Job:
+    secret = str(here.secret(f"{service}_password"))
+    return {"host": "127.0.0.1", "port": here.port(service), "password_file": secret}
 
 
 def host_of(stack: Mapping[str, Any]) -> str:

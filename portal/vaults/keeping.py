@@ -88,8 +88,8 @@ def retention_waits(plan: Plan, *, now: datetime | None = None) -> str:
 
 def _obstacles(plan: Plan, now: datetime) -> Iterator[str]:
     repository = plan.repository
-    if repository.append_only and not repository.prune_credentials_file:
-        yield f"The repository {repository.name} only takes additions, and no credential that may remove is known."
+    if repository.append_only and not repository.prune_url:
+        yield f"The repository {repository.name} only takes additions, and none that may prune is known."
     ahead = repository.sets.filter(removed_at=None, taken_at__gt=now + CLOCK_TOLERANCE).order_by("taken_at").first()
     if ahead:
         yield f"The set {ahead.pk} is from the future: this machine's clock is wrong, or the set is forged."

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from backups.errors import JobInvalid
+from backups.extra import OWN_SOURCES
 from backups.fields import Fields
 from backups.limits import Limits
+from backups.sources.portal import NAME as PORTAL
 from portal.operations.errors import InputInvalid
 from portal.vaults.models import ExtraSource, HookOn, Plan, Repository
 from portal.vaults.retention import COUNTS, KeepInvalidError, Policy
@@ -25,7 +27,6 @@ LONGEST_JITTER = 86_400
 LONGEST_HOOK = 86_400
 MOST_HOOKS = 20
 MOST_WORDS = 100
-SOURCES = ("documents", "vectors", "models", "postgres", "config")
 
 
 class HookFields(TypedDict, total=False):
@@ -92,7 +93,7 @@ def name_read(name: str) -> str:
 
 def source_names(stack: str) -> list[str]:
     """The sources that sets of a stack can have."""
-    return [*SOURCES, *ExtraSource.objects.filter(stack=stack).values_list("name", flat=True)]
+    return [*OWN_SOURCES, PORTAL, *ExtraSource.objects.filter(stack=stack).values_list("name", flat=True)]
 
 
 def until_read(until: datetime) -> datetime:

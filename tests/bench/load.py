@@ -63,28 +63,33 @@ class Load:
     def since(self, began: float, *kinds: str) -> list[Call]:
         return [call for call in list(self.calls) if call.kind in kinds and call.ended > began]
 
-    def search(self, client: httpx.Client) -> None:
+    def search(self, client: httpx.Client) -> bool:
         words = " ".join(embedder.word(int(embedder.WORDS * random.random() ** 3)) for _ in range(8))
         answer = client.post("/api/search", json={"question": words, "k": 5}).raise_for_status().json()
         if not answer["hits"]:
             raise ValueError("the search found nothing")
+        return True
 
-    def upload(self, client: httpx.Client) -> None:
+    def upload(self, client: httpx.Client) -> bool:
         words = " ".join(embedder.word(random.randrange(embedder.WORDS)) for _ in range(160))
         name = f"upload-{secrets.token_hex(8)}.txt"
         answer = client.post("/api/documents", files={"file": (name, words.encode())}).raise_for_status()
         self._uploaded.append(str(answer.json()["id"]))
+        return True
 
-    def delete(self, client: httpx.Client) -> None:
-        if len(self._uploaded) > _KEPT:
-            client.delete(f"/api/documents/{self._uploaded.pop(0)}").raise_for_status()
+    def delete(self, client: httpx.Client) -> bool:
+        if len(self._uploaded) <= _KEPT:
+            return False
+        client.delete(f"/api/documents/{self._uploaded.pop(0)}").raise_for_status()
+        return True
 
-    def repeat(self, kind: str, act: Callable[[], None], pause: float) -> None:
-        """Call `act` again and again and note how long each call took."""
+    def repeat(self, kind: str, act: Callable[[], bool], pause: float) -> None:
+        """Call `act` again and again and note how long each call took; one that had nothing to do says False."""
         while not self._ended.wait(pause * random.uniform(0.5, 1.5)):
             began, fault = time.time(), ""
             try:
-                act()
+                if not act():
+                    continue
             except httpx.HTTPStatusError as refused:
                 fault = f"status {refused.response.status_code}: {refused.response.text[:300]}"
             except (httpx.HTTPError, psycopg.Error, ValueError, RuntimeError) as error:
@@ -100,7 +105,7 @@ def working(stack: Installation) -> Iterator[Load]:
     """Three people who search, one who uploads, one who deletes, and one writer through the gate."""
     load = Load(stack)
     with stack.sign_in() as client, gated_writer(stack) as writer:
-        jobs: list[tuple[str, Callable[[], None], float]] = [
+        jobs: list[tuple[str, Callable[[], bool], float]] = [
             *((READ, lambda: load.search(client), SEARCH_PAUSE) for _ in range(SEARCHERS)),
             (UPLOAD, lambda: load.upload(client), WRITE_PAUSE),
             (DELETE, lambda: load.delete(client), WRITE_PAUSE),
@@ -129,7 +134,7 @@ class GatedWriter:
     vectors: Vectors
     _last: UUID | None = None
 
-    def write(self) -> None:
+    def write(self) -> bool:
         with self.pool.connection() as connection:
             enter_write_gate(connection)
             if self._last is None:
@@ -137,6 +142,7 @@ class GatedWriter:
             else:
                 self._remove(connection, self._last)
                 self._last = None
+        return True
 
     def _add(self, connection: psycopg.Connection[dict[str, object]]) -> UUID:
         document = uuid4()

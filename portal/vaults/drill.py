@@ -76,7 +76,7 @@ def _prove(ctx: Context, arena: Arena, found: BackupSet) -> dict[str, Any]:
     clock.lap("make")
     options = {"host": host_of(arena.live)}
     run_agent(ctx, agent_job(
-        ctx, "stage", stack=arena.place, repository=found.repository, set_id=found.pk, options=options
+        ctx, "stage", stack=arena.place, repository=found.repository, set_id=found.pk, options=options, plan=found.plan
     ))  # fmt: skip
     clock.lap("stage")
     nothing_live = {"revocations": False}
@@ -84,7 +84,9 @@ def _prove(ctx: Context, arena: Arena, found: BackupSet) -> dict[str, Any]:
     clock.lap("swap")
     arena.start(None, "start", "Start its services and wait until healthy")
     clock.lap("start")
-    report = run_agent(ctx, agent_job(ctx, "canary", stack=arena.place, set_id=found.pk, options={"compare": True}))
+    report = run_agent(ctx, agent_job(
+        ctx, "canary", stack=arena.place, set_id=found.pk, options={"compare": True}, plan=found.plan
+    ))  # fmt: skip
     clock.lap("compare")
     return {**report, "seconds": clock.laps}
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-from backups import adopt, backup, probe, readback, repository_jobs, upkeep
+from backups import adopt, backup, look, probe, readback, repository_jobs, upkeep
 from backups.errors import BackupError, FencedOff, JobInvalid
 from backups.job import Job
 from backups.journal import (
@@ -45,6 +45,7 @@ def registered() -> dict[str, JobFunction]:
         "stats": repository_jobs.stats,
         "snapshots": repository_jobs.snapshots,
         "probe": probe.probe,
+        "look": look.look,
         "adopt": adopt.adopt,
         "describe": adopt.describe,
         "check": upkeep.check,

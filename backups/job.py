@@ -16,7 +16,7 @@ from backups.secret import Secret
 
 KINDS = (
     "backup", "preflight", "stage", "swap", "unswap", "discard", "canary", "init", "stats", "snapshots",
-    "probe", "adopt", "describe",
+    "probe", "adopt", "describe", "look",
     "check", "repair", "forget", "prune", "unlock", "copy", "measure", "verify",
     "kept", "extract", "readmit",
 )  # fmt: skip

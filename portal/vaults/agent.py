@@ -24,6 +24,7 @@ PREDECESSOR_SECONDS = 30.0
 TITLES = {
     "find_set": "Find the set",
     "preflight": "Look whether everything is ready",
+    "look": "Try the sources out",
     "prepare": "Copy ahead what is large",
     "freeze": "Freeze all stores for a moment",
     "dump": "Dump the database",

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from backups.extra import OWN_SOURCES
 from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.models import State
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
 from portal.vaults.agent import run_agent
+from portal.vaults.anomalies import DEFAULT_PERCENT, compared, set_before
 from portal.vaults.hooks import with_hooks
 from portal.vaults.jobs import agent_job, stack_place
 from portal.vaults.models import BackupSet, Plan, Repository, SetState
@@ -69,7 +71,7 @@ def _take(ctx: Context, plan: Plan | None) -> Outcome:
     result = run_agent(ctx, {**job, **chosen})
     made = _record(ctx, repository, stack, result, round(time.monotonic() - began, 2))
     state = State.SUCCEEDED if made.state == SetState.COMPLETE else State.PARTIAL
-    told = {"missing": result.get("missing", []), "freeze": result.get("freeze", {})}
+    told = {"missing": result["missing"], "freeze": result["freeze"], "anomalies": made.anomalies}
     return Outcome({**set_summary(made), **told}, state)
 
 
@@ -99,9 +101,30 @@ def _record(
             "counts": result["counts"],
             "sources": result["sources"],
             "snapshot_id": result["snapshot_id"],
+            **_judged(ctx, stack, result),
         },
     )
     return made
+
+
+def _judged(ctx: Context, stack: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """`detail` and `anomalies` of the new set's row: what the agent saw, and what the set before shows."""
+    plan, chosen = plan_of(ctx.params), result["detail"].get("sources")
+    found = {**result["detail"], "steps": result["seconds"], "freeze": result["freeze"]}
+    anomalies = list(result["anomalies"])
+    before = set_before(stack=ctx.operation.stack_name, plan=plan, but=result["set"], chosen=chosen)
+    if before:
+        found["compared_with"] = before.pk
+        anomalies += compared(
+            before=before,
+            sources=result["sources"],
+            counts=result["counts"],
+            percent=plan.shrink_percent if plan else DEFAULT_PERCENT,
+            stack=[*OWN_SOURCES, *(extra["name"] for extra in stack["extra"])],
+        )
+    for anomaly in anomalies:
+        ctx.log(anomaly["message"], level="warning")
+    return {"detail": found, "anomalies": anomalies}
 
 
 def set_summary(made: BackupSet) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -15,8 +15,8 @@ from portal.core import places
 from portal.operations import fencing
 from portal.operations.errors import OperationFailed
 from portal.vaults.agent import COMMAND
-from portal.vaults.jobs import envelope, host_of, repository_place, stack_place
-from portal.vaults.models import BackupSet, Repository
+from portal.vaults.jobs import envelope, extra_place, host_of, repository_place, stack_place
+from portal.vaults.models import BackupSet, ExtraSource, Repository
 
 
 def repository_init(repository: Repository) -> str:
@@ -40,6 +40,17 @@ def repository_probe(repository: Repository, *, create_bucket: bool = False) -> 
         OperationFailed: not even that was possible.
     """
     return _run("probe", repository=repository_place(repository), options={"create_bucket": create_bucket})
+
+
+def sources_look(stack: str, sources: Sequence[ExtraSource]) -> dict[str, dict[str, Any] | None]:
+    """Try further sources of a stack out, saved or not: name -> None, or what is wrong with it.
+
+    Raises:
+        OperationFailed: not even that was possible.
+    """
+    spec = places.stack_spec(stack)
+    found = _run("look", stack={**stack_place(spec), "extra": [extra_place(spec, source) for source in sources]})
+    return dict(found["sources"])
 
 
 def restore_preview(found: BackupSet) -> dict[str, Any]:

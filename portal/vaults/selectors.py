@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetState
 
@@ -27,19 +28,20 @@ def set_get(set_id: str) -> BackupSet:
 
 
 def set_last_good(*, stack: str | None = None) -> BackupSet | None:
-    """The newest complete set; a partial, failed or damaged one is never good."""
-    sets = BackupSet.objects.select_related("repository").filter(
-        state=SetState.COMPLETE, removed_at=None, verify_error={}
-    )
+    """The newest complete set of all sources; a partial, failed or damaged one is never good."""
+    sets = _whole().filter(state=SetState.COMPLETE, removed_at=None, verify_error={})
     return (sets.filter(stack=stack) if stack else sets).first()
+
+
+def _whole() -> QuerySet[BackupSet]:
+    """Sets that were not restricted to some of the sources."""
+    return BackupSet.objects.select_related("repository").exclude(detail__has_key="sources")
 
 
 def set_latest(*, stack: str | None = None) -> BackupSet | None:
     """What `--set latest` means: the newest complete set that is not a safety set. Those hold what a restore was to
     get rid of, so a second restore of the latest set must not bring it back."""
-    sets = BackupSet.objects.select_related("repository").filter(
-        state=SetState.COMPLETE, removed_at=None, verify_error={}
-    )
+    sets = _whole().filter(state=SetState.COMPLETE, removed_at=None, verify_error={})
     sets = sets.exclude(operation__parent__kind="restore")
     return (sets.filter(stack=stack) if stack else sets).first()
 

@@ -26,6 +26,10 @@ RESULTS: dict[str, dict[str, Any]] = {
         "counts": {"documents": 3},
         "sources": {},
         "missing": [],
+        "freeze": {},
+        "seconds": {},
+        "anomalies": [],
+        "detail": {},
     },
     "init": {"id": "repo"},
     "canary": {

@@ -18,7 +18,7 @@ KINDS = (
     "backup", "preflight", "stage", "swap", "unswap", "discard", "canary", "init", "stats", "snapshots",
     "probe", "adopt", "describe", "look",
     "check", "repair", "forget", "prune", "unlock", "copy", "measure", "verify",
-    "kept", "extract", "readmit",
+    "kept", "extract", "readmit", "tree",
 )  # fmt: skip
 
 

@@ -1,0 +1,147 @@
+"""Trees of sets: read in the background, kept as files beside the portal, and what is brought with their help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from backups import fetch
+from backups.fetch import Fetch
+from backups.fields import Fields
+from backups.job import RepositoryPlace
+from backups.trees import Node, Tree
+from portal.core import places
+from portal.core.services import audit
+from portal.operations.context import Context
+from portal.operations.errors import OperationFailed, OperationRefused
+from portal.operations.models import ACTIVE, Operation
+from portal.operations.registry import Outcome, Params, operation_kind
+from portal.operations.services import operation_start
+from portal.vaults.agent import run_agent
+from portal.vaults.jobs import agent_job, repository_place
+from portal.vaults.models import BackupSet
+
+KIND = "set.index"
+# What all trees together may take; those that nobody looked at for longest go first and are read again when wanted.
+KEPT_BYTES = 512 << 20
+
+
+def tree_file(set_id: str) -> Path:
+    return Path(settings.VAR_DIR) / "control" / "trees" / f"{set_id}.sqlite3"
+
+
+def tree_open(found: BackupSet) -> Tree | None:
+    """The tree of a set, None when it was not read yet. Close it, or use it as a context manager."""
+    file = tree_file(found.pk)
+    try:
+        tree = Tree(file)
+    except FileNotFoundError:
+        return None
+    os.utime(file)
+    return tree
+
+
+def tree_index(*, found: BackupSet, user: User | None = None) -> Operation:
+    """Have what is in a set read in the background.
+
+    Raises:
+        OperationRefused: it is gone from its repository.
+    """
+    return operation_start(kind=KIND, target=f"stack:{found.stack}", params={"set": found.pk}, user=user)
+
+
+def tree_reading(found: BackupSet) -> Operation | None:
+    """The operation that reads what is in the set now, else the last one that tried."""
+    tried = Operation.objects.filter(kind=KIND, params__set=found.pk).order_by("-created_at")
+    return tried.filter(state__in=ACTIVE).first() or tried.first()
+
+
+def trees_sweep() -> None:
+    """Remove the trees of sets that are gone, and the ones unused for longest when all together take too much."""
+    folder = tree_file("x").parent
+    files = sorted(folder.glob("[!.]*.sqlite3"), key=lambda file: file.stat().st_mtime, reverse=True)
+    there = set(BackupSet.objects.filter(pk__in=[f.stem for f in files], removed_at=None).values_list("pk", flat=True))
+    total = 0
+    for number, file in enumerate(files):
+        total += file.stat().st_size
+        if file.stem not in there or (number and total > KEPT_BYTES):
+            file.unlink(missing_ok=True)
+
+
+def _check(_target: str, params: Params) -> None:
+    if not BackupSet.objects.filter(pk=params.get("set"), removed_at=None).exclude(snapshot_id="").exists():
+        raise OperationRefused(
+            f"The set {params.get('set')} is not in a repository.", code="set_gone", remedy="Choose another set."
+        )
+
+
+@operation_kind(
+    KIND,
+    title="Read what is in a set",
+    claims=lambda _target, _params: [],
+    joins=lambda _target, params: str(params["set"]),
+    check=_check,
+)
+def index(ctx: Context) -> Outcome:
+    """Read the tree of a set; takes no claim, because reading a repository needs no lock."""
+    found = BackupSet.objects.select_related("repository").get(pk=ctx.params["set"])
+    options = {"snapshot": found.snapshot_id}
+    result = run_agent(ctx, agent_job(ctx, "tree", repository=found.repository, set_id=found.pk, options=options))
+    file = tree_file(found.pk)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = ctx.work / result["file"]
+    if made.exists():  # an earlier attempt may have moved it before it was killed
+        made.replace(file)
+    trees_sweep()
+    return Outcome({"set": found.pk, "files": result["files"]})
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes on their way to somebody. `size` is None where only the end tells. `fetch.stop` ends it from anywhere."""
+
+    name: str
+    size: int | None
+    blocks: Iterator[bytes]
+    fetch: Fetch
+
+
+def set_download(*, found: BackupSet, tree: Tree, node: Node, user: User | None = None) -> Download:
+    """Begin to bring a file, or a folder as a zip archive; the deed is audited whether it is read to its end or not.
+
+    Raises:
+        OperationRefused: the set is gone.
+        OperationFailed: restic is not installed.
+    """
+    repository = set_fetch(found)
+    audit(action="set.fetched", target=f"set:{found.pk}", user=user, data={"path": node.path, "bytes": node.bytes})
+    if not node.is_folder:
+        blocks = repository.file(found.snapshot_id, node.stored, sha256=node.sha256)
+        return Download(fetch.portable(node.name), node.bytes, blocks, repository)
+    batches = fetch.batches(fetch.archive_names(node, tree.files(node)), tree.bytes_below)
+    name = fetch.portable(node.name) if node.name else found.pk
+    blocks = repository.zipped(found.snapshot_id, batches, at=found.taken_at)
+    return Download(f"{name}.zip", None, blocks, repository)
+
+
+def set_fetch(found: BackupSet) -> Fetch:
+    """The repository of a set, to read files from.
+
+    Raises:
+        OperationRefused: the set is gone.
+        OperationFailed: restic is not installed.
+    """
+    if found.removed_at:
+        raise OperationRefused(
+            f"The set {found.pk} is no longer in its repository.", code="set_gone", remedy="Choose another set."
+        )
+    restic = places.runtime().paths.tool("restic")
+    if restic is None:
+        raise OperationFailed("The program restic is not installed.", remedy="`python3 manage.py up` installs it.")
+    place = RepositoryPlace.read(Fields(repository_place(found.repository), "repository"))
+    return Fetch(place, restic, Path(settings.VAR_DIR) / "operations" / "cache")

@@ -5,7 +5,20 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
-from portal.web.views import account, alarms, browse, dashboard, events, health, help, operations, restore, sets, stack
+from portal.web.views import (
+    account,
+    alarms,
+    browse,
+    dashboard,
+    events,
+    health,
+    help,
+    operations,
+    recovery,
+    restore,
+    sets,
+    stack,
+)
 
 urlpatterns = [
     path("", dashboard.dashboard, name="dashboard"),
@@ -41,6 +54,10 @@ urlpatterns = [
     path("operations/<uuid:operation_id>/", operations.operation, name="operation"),
     path("operations/<uuid:operation_id>/cancel/", operations.operation_stop, name="operation-cancel"),
     path("operations/<uuid:operation_id>/log/", operations.operation_log_download, name="operation-log"),
+    path("recovery/", recovery.recovery, name="recovery"),
+    path("recovery/take-over/", recovery.take_over, name="take-over"),
+    path("recovery/<slug:repository>/card/", recovery.card, name="recovery-card"),
+    path("recovery/<slug:repository>/key/", recovery.key_proof, name="key-proof"),
     path("events/", events.events, name="events"),
     path("help/", help.help_page, name="help"),
 ]

@@ -45,6 +45,9 @@ EXPECTED: dict[str, Expected] = {
     "backup-now": ACTION,
     "drill-now": ACTION,
     "set": PAGE,
+    "set-browse": OPERATORS_PAGE,
+    "set-index": Expected("post", 403, 302, to="/sets/"),
+    "set-fetch": Expected("get", 403, 302, to="/sets/"),
     "set-label": Expected("post", 403, 302, to="/sets/"),
     "set-pin": Expected("post", 403, 302, (("pinned", "yes"),), "/sets/"),
     "set-verify": Expected("post", 403, 302),
@@ -64,6 +67,10 @@ EXPECTED: dict[str, Expected] = {
     "operation": PAGE,
     "operation-cancel": Expected("post", 403, 302, to="/operations/"),
     "operation-log": PAGE,
+    "recovery": PAGE,
+    "take-over": Expected("post", 403, 302, to="/recovery/"),
+    "recovery-card": OPERATORS_PAGE,
+    "key-proof": OPERATORS_PAGE,
     "help": PAGE,
 }
 # The stream is asked for by every role in test_web_events.py, from a real server; health has its own file too.
@@ -80,6 +87,7 @@ def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> 
         {
             "service": "api",
             "channel": "mail",
+            "repository": "default",
             "set_id": made.good.pk,
             "restore_id": made.kept.pk,
             "operation_id": made.done.pk,

@@ -51,6 +51,7 @@ _NAVIGATION = (
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),
+    ("Recovery", "shield", "recovery", ("recovery", "key-proof")),
     ("Help", "help", "help", ("help",)),
 )
 

@@ -1,0 +1,137 @@
+"""Recovery pages: the card, the proof of a key, taking over; with a real repository."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from backups.job import RepositoryPlace
+from backups.repository import Repository as Restic
+from portal.core.models import AuditEntry
+from portal.vaults.keyproof import keyproof_due, recovery_card
+from portal.vaults.models import KeyProof, Plan, Repository
+from portal.vaults.recover import HELD, plans_hold
+from tests.support import portal_web, servers
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+
+KEY = "the-key-of-the-test-repository"
+PAGE, CARD, PROOF = "/recovery/", "/recovery/default/card/", "/recovery/default/key/"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository and its key file."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "key").write_text(KEY + "\n")
+    Restic(RepositoryPlace("", str(folder / "repo"), folder / "key"), servers.RESTIC, folder / "cache").init()
+    return folder
+
+
+@pytest.fixture
+def repository(settings: Settings, tmp_path: Path, made: Path, valkey_server: servers.Valkey) -> Repository:
+    settings.VAR_DIR = tmp_path
+    settings.VALKEY_URL = valkey_server.url
+    place = RepositoryPlace("", str(made / "repo"), made / "key")
+    row = portal_web.rows(tmp_path).good.repository
+    row.url, row.password_file = place.url, str(place.password_file)
+    row.restic_id = Restic(place, servers.RESTIC, made / "cache").open()
+    row.save()
+    return row
+
+
+@pytest.fixture
+def operator(repository: Repository) -> Client:
+    return portal_web.clients()["operator"]
+
+
+def test_the_card_says_all_but_the_key(operator: Client, repository: Repository) -> None:
+    text = operator.get(CARD).content.decode()
+    card = recovery_card(repository)
+    assert len(card.key_id) == 64
+    for fact in (repository.url, repository.restic_id, card.key_id, repository.password_file, card.command):
+        assert fact in text
+    assert f"recover --repository {repository.url} --password-file" in card.command
+    assert KEY not in text
+    assert KEY not in str(card.to_json())
+
+
+def test_the_card_of_a_repository_that_is_away_is_still_a_card(operator: Client, repository: Repository) -> None:
+    Repository.objects.update(url="/nowhere/at-all")
+    text = operator.get(CARD).content.decode()
+    assert "the repository does not answer" in text
+    assert repository.restic_id in text
+
+
+def test_the_right_key_is_recorded_and_never_kept(operator: Client, repository: Repository, tmp_path: Path) -> None:
+    assert keyproof_due(repository)
+    assert operator.post(PROOF, {"key": f" {KEY} "}).headers["Location"] == PAGE
+    proof = KeyProof.objects.get()
+    assert (proof.passed, proof.by and proof.by.username) == (True, portal_web.OPERATOR)
+    assert not keyproof_due(repository)
+    assert keyproof_due(repository, now=timezone.now() + timedelta(days=91))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY in path.read_text(errors="replace")] == []
+    assert KEY not in str(list(AuditEntry.objects.values()))
+
+
+def test_a_wrong_key_is_said_and_counted_until_a_pause(operator: Client, repository: Repository) -> None:
+    for _ in range(5):
+        answer = operator.post(PROOF, {"key": "not the key"})
+        assert answer.status_code == 422
+        assert "does not open the repository" in answer.content.decode()
+        assert "not the key" not in answer.content.decode()
+    answer = operator.post(PROOF, {"key": KEY})
+    assert "Too many wrong keys" in answer.content.decode()
+    assert list(KeyProof.objects.values_list("passed", flat=True)) == [False] * 5
+    KeyProof.objects.update(created_at=timezone.now() - timedelta(minutes=16))
+    assert operator.post(PROOF, {"key": KEY}).status_code == 302
+
+
+def test_another_repository_in_its_place_proves_nothing(
+    operator: Client, repository: Repository, made: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    Restic(RepositoryPlace("", str(other), made / "key"), servers.RESTIC, tmp_path / "cache").init()
+    Repository.objects.update(url=str(other))
+    answer = operator.post(PROOF, {"key": KEY})
+    assert answer.status_code == 422
+    assert "nother repository lies at" in answer.content.decode()
+    shutil.rmtree(other)
+    assert operator.post(PROOF, {"key": KEY}).status_code == 422
+    assert not KeyProof.objects.exists()
+
+
+def test_an_empty_key_asks_no_repository(operator: Client) -> None:
+    answer = operator.post(PROOF, {"key": "  "})
+    assert (answer.status_code, KeyProof.objects.count()) == (422, 0)
+    assert operator.get("/recovery/unknown/key/").status_code == 404
+
+
+def test_a_recovered_portal_holds_its_plans_until_it_takes_over(operator: Client) -> None:
+    plan = Plan.objects.get()
+    assert "plans are held" not in operator.get(PAGE).content.decode()
+    assert plans_hold() == 1
+    Plan.objects.update(next_run_at=timezone.now() - timedelta(days=3))
+    assert "plans are held" in operator.get(PAGE).content.decode()
+    assert operator.post("/recovery/take-over/").headers["Location"] == PAGE
+    plan.refresh_from_db()
+    assert plan.paused_until is None
+    assert plan.next_run_at is not None
+    assert plan.next_run_at > timezone.now()
+    assert AuditEntry.objects.filter(action="portal.taken-over").count() == 1
+    operator.post("/recovery/take-over/")
+    assert AuditEntry.objects.filter(action="portal.taken-over").count() == 1
+
+
+def test_plans_paused_by_people_stay_paused(operator: Client) -> None:
+    until = timezone.now() + timedelta(days=2)
+    Plan.objects.update(paused_until=until)
+    operator.post("/recovery/take-over/")
+    assert Plan.objects.get().paused_until == until
+    assert until < HELD

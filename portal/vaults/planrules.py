@@ -23,6 +23,8 @@ from portal.vaults.retention import COUNTS, KeepInvalidError, Policy
 from portal.vaults.schedule import ScheduleInvalidError, next_run, shortest_pause, zone_of
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+# What stands for something else where a plan's name stands in an address.
+RESERVED = ("add",)
 LONGEST_JITTER = 86_400
 LONGEST_HOOK = 86_400
 MOST_HOOKS = 20
@@ -57,7 +59,11 @@ class PlanFields(TypedDict, total=False):
 
 
 class Wrong(ValueError):  # noqa: N818 - says what it is; InputInvalid carries it out of here
-    """One value that cannot be used; the sentence says why."""
+    """One value that cannot be used; the sentence says why. `part`: of which part of the field it speaks."""
+
+    def __init__(self, sentence: str, part: str = "") -> None:
+        super().__init__(sentence)
+        self.part = part
 
 
 def plan_read(plan: Plan, values: PlanFields) -> Plan:
@@ -86,7 +92,7 @@ def name_read(name: str) -> str:
     """
     if not SLUG.fullmatch(name):
         raise InputInvalid({"name": f"Use small letters, digits, - and _, at most 50 of them; got {name!r:.60}."})
-    if Plan.objects.filter(name=name).exists():
+    if name in RESERVED or Plan.objects.filter(name=name).exists():
         raise InputInvalid({"name": f"There is a plan {name!r} already."})
     return name
 
@@ -111,9 +117,15 @@ def _tell(wrong: dict[str, str], name: str, read: Callable[[], None]) -> None:
     try:
         read()
     except KeepInvalidError as error:
-        wrong[f"keep.{error.field}"] = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    except (Wrong, ScheduleInvalidError) as error:
+        wrong[f"keep.{error.field}"] = _sentence(str(error))
+    except Wrong as error:
+        wrong[f"{name}.{error.part}" if error.part else name] = str(error)
+    except ScheduleInvalidError as error:
         wrong[name] = str(error)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _stack(plan: Plan, value: str) -> None:
@@ -185,7 +197,8 @@ def _limits(plan: Plan, value: Mapping[str, Any]) -> None:
     try:
         plan.limits = Limits.read(Fields(value, "limits")).as_dict()
     except JobInvalid as error:
-        raise Wrong(f"{error.message}.") from None
+        path, _, told = error.message.partition(": ")
+        raise Wrong(_sentence(told), path.removeprefix("limits.")) from None
 
 
 def _ping_url(_plan: Plan, value: str) -> None:

@@ -36,9 +36,12 @@ LOOKS: dict[str, Look] = {
     "undone": Look("idle", "undo", "Undone"),
     "started": Look("busy", "busy", "Running"),
     "done": Look("good", "good", "Done"),
+    "interrupted": Look("warn", "warn", "Interrupted"),
     "on": Look("good", "good", "On"),
     "off": Look("idle", "idle", "Off"),
-    "interrupted": Look("warn", "warn", "Interrupted"),
+    "paused": Look("warn", "pause", "Paused"),
+    "stays": Look("good", "tick", "Stays"),
+    "goes": Look("bad", "trash", "Goes"),
 }
 
 UNKNOWN_VALUE = "\u2013"

@@ -49,6 +49,7 @@ _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
     ("Stack", "stack", "stack", ("stack", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
+    ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),
     ("Recovery", "shield", "recovery", ("recovery", "key-proof")),

@@ -1,0 +1,94 @@
+"""What pages and commands say about a plan: its times in words, what it keeps, how its last run went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from portal.operations.models import Operation
+from portal.vaults.keeping import Fate, plan_policy, retention_preview
+from portal.vaults.models import Plan
+from portal.vaults.retention import KeepInvalidError, policy_words
+from portal.vaults.schedule import ScheduleInvalidError, cron_words, next_runs
+
+NEXT = 5
+# So many sets are shown of each kind, kept and removed; the counts are of all.
+SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A plan in words. `runs`: the next ones on the clock of the plan's zone; `fault`: why the rest is missing."""
+
+    when: str = ""
+    runs: tuple[str, ...] = ()
+    keeps: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """What retention would do, shortened for a page; `waits`: why it would not run now."""
+
+    rows: list[Fate]
+    kept: int
+    removed: int
+    bytes_removed: int
+    waits: str
+
+    @property
+    def hidden(self) -> int:
+        return self.kept + self.removed - len(self.rows)
+
+
+def plan_told(plan: Plan) -> Told:
+    """The plan's schedule and retention in words; it need not be saved."""
+    try:
+        runs = next_runs(plan.cron, plan.time_zone, _from(plan), NEXT)
+        clock = tuple(f"{run:%a %-d %b %Y, %H:%M %Z}" for run in runs)
+        return Told(cron_words(plan.cron), clock, policy_words(plan_policy(plan)))
+    except (ScheduleInvalidError, KeepInvalidError) as error:
+        return Told(fault=str(error))
+
+
+def plan_fates(plan: Plan) -> Fates | None:
+    """What the plan's retention would do now; None when the plan makes no sense."""
+    try:
+        found = retention_preview(plan)
+    except (ScheduleInvalidError, KeepInvalidError):
+        return None
+    removed = [row for row in found.rows if not row.kept]
+    shown = {row.set.pk for row in [row for row in found.rows if row.kept][:SHOWN] + removed[:SHOWN]}
+    return Fates(
+        rows=[row for row in found.rows if row.set.pk in shown],
+        kept=found.kept_count,
+        removed=len(removed),
+        bytes_removed=sum(row.set.bytes_added for row in removed),
+        waits=found.waits,
+    )
+
+
+def plan_state(plan: Plan) -> str:
+    """`active`, `paused` or `off`."""
+    if not plan.enabled:
+        return "off"
+    return "paused" if plan.paused_until and plan.paused_until > timezone.now() else "active"
+
+
+def plan_runs(plan: Plan, *, limit: int = 5) -> list[Operation]:
+    """The plan's last backups, newest first."""
+    found = Operation.objects.filter(kind="backup", parent=None, params__plan=plan.name)
+    return list(found.order_by("-created_at")[:limit])
+
+
+def _from(plan: Plan) -> datetime:
+    now = timezone.now()
+    return max(now, plan.paused_until) if plan.paused_until else now
+
+
+def row_of(plan: Plan) -> dict[str, Any]:
+    """What the list of plans shows of one."""
+    return {"plan": plan, "told": plan_told(plan), "state": plan_state(plan)}

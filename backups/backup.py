@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from backups import anomalies, preflight, staging
+from backups import anomalies, golden, preflight, staging, trees
 from backups.commit import Commit, Stored
 from backups.errors import BackupError, FencedOff, SpaceShort
 from backups.freeze import Frozen, removal_gate
 from backups.furtherparts import FurtherParts
 from backups.job import Job
 from backups.journal import Context
+from backups.limits import lower, lowered
 from backups.manifest import MISSING_NAMED, STAGED, FileEntry, Manifest, SourceFigures
 from backups.repository import Repository
 from backups.seconds import SourceSeconds
@@ -96,7 +97,7 @@ class Backup:
         """Prepare, freeze, dump and verify; the removal gate stays with `held`."""
         with self._context.step("prepare"), self._space():
             self._sweep()
-            self._own.prepare()
+            lowered(self._job.limits, self._context.journal.log, self._own.prepare)
             self._further.prepare()
         with ExitStack() as open_snapshot:
             with self._context.step("freeze") as told, self._space():
@@ -104,6 +105,7 @@ class Backup:
                 moment, snapshot = open_snapshot.enter_context(self._own.freeze(self._further.freeze))
                 self._frozen = _frozen(moment)
                 told.update(self._frozen)
+            lower(self._job.limits, self._context.journal.log)
             with self._context.step("dump"), self._space():
                 self._further.dump()
                 self._own.dump(snapshot)
@@ -111,6 +113,9 @@ class Backup:
                 self._further.verify()
                 proven = self._own.verify(snapshot, moment.manifests)
                 manifest = self._manifest(moment, snapshot, proven, facts.versions)
+                if "documents" in self._own.chosen:
+                    names = trees.names_written(snapshot.documents())
+                    (self._staging / trees.NAMES).write_text(names, encoding="ascii")
                 told.update(missing=len(manifest.missing), questions=len(manifest.canary))
         return manifest
 
@@ -141,6 +146,7 @@ class Backup:
             pullable=tuple(proven.pullable),
             extra=self._further.extras(),
             anomalies=tuple(anomalies.of_collections(proven.collections)),
+            golden=tuple(golden.choose(snapshot)) if self._job.sources is None else (),
         )
 
     def _figures(self, entries: list[FileEntry], proven: Proven) -> dict[str, SourceFigures]:

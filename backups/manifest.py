@@ -144,6 +144,18 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Golden:
+    """A question in words, and the ids or names of documents of which one must be retrieved."""
+
+    question: str
+    documents: tuple[str, ...]
+
+    @classmethod
+    def read(cls, fields: Fields) -> Golden:
+        return cls(fields.filled("question"), tuple(fields.texts("documents")))
+
+
+@dataclass(frozen=True, slots=True)
 class Extra:
     """A further source of the set. `taken_at`: its own moment; `in_freeze`: that is the moment of the set."""
 
@@ -224,6 +236,7 @@ class Manifest:
     pullable: tuple[Model, ...] = ()
     extra: tuple[Extra, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
+    golden: tuple[Golden, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -258,6 +271,7 @@ class Manifest:
                 for c in self.collections
             ],
             "questions": len(self.canary),
+            "golden": len(self.golden),
             "left_out": list(self.left_out),
             **missing,
             **external,
@@ -322,6 +336,7 @@ class Manifest:
             pullable=tuple(Model.read(part) for part in _listed(fields, "pullable")),
             extra=tuple(Extra.read(part) for part in _listed(fields, "extra")),
             anomalies=tuple(Anomaly.read(part) for part in _listed(fields, "anomalies")),
+            golden=tuple(Golden.read(part) for part in _listed(fields, "golden")),
         )
 
 

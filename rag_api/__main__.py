@@ -1,16 +1,19 @@
-"""`python -m rag_api migrate`: bring the database to the newest schema."""
+"""`python -m rag_api`: bring the database to the newest schema, build the word index."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
+import psycopg
 import sqlalchemy.exc
 
 from rag_api.migrate import migrate
 from rag_api.secret import WeakSecretError
-from rag_api.settings import SettingsError, load_settings
+from rag_api.settings import Settings, SettingsError, load_settings
+from rag_api.worker.words import IndexInUseError, build_words
 
 
 def main(argv: list[str]) -> int:
@@ -18,17 +21,35 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m rag_api", description="Administration of the RAG service.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="bring the database to the newest schema")
-    parser.parse_args(argv)
+    commands.add_parser("build-words", help="build the word index anew while no ingest worker runs")
+    wanted = parser.parse_args(argv).command
     try:
-        revision = migrate(load_settings(os.environ))
+        told = COMMANDS[wanted](load_settings(os.environ))
     except (SettingsError, WeakSecretError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except sqlalchemy.exc.OperationalError as error:
         sys.stderr.write(f"The database cannot be reached: {error.orig}\n")
         return 1
-    sys.stdout.write(f"The database is at revision {revision}.\n")
+    except psycopg.OperationalError as error:
+        sys.stderr.write(f"The database cannot be reached: {error}\n")
+        return 1
+    except IndexInUseError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{told}\n")
     return 0
+
+
+def _migrate(settings: Settings) -> str:
+    return f"The database is at revision {migrate(settings)}."
+
+
+def _build_words(settings: Settings) -> str:
+    return f"The word index holds {build_words(settings)} passages."
+
+
+COMMANDS: dict[str, Callable[[Settings], str]] = {"migrate": _migrate, "build-words": _build_words}
 
 
 if __name__ == "__main__":

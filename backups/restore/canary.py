@@ -50,6 +50,18 @@ class Api:
             raise CanaryUnreached("the service answered a canary question without chunk_ids")
         return [[str(chunk) for chunk in chunks] for chunks in found]
 
+    def search(self, question: str, k: int) -> tuple[list[tuple[str, str]], bool]:
+        """Name and id of the documents of the `k` best passages for a question, and whether any is about it.
+
+        Raises:
+            CanaryUnreached: no answer, or one that cannot be understood.
+        """
+        answer = self._json(self._send("POST", "/internal/search", {"question": question, "k": k}))
+        try:
+            return [(str(hit["document"]), str(hit["document_id"])) for hit in answer["hits"]], bool(answer["found"])
+        except (KeyError, TypeError):
+            raise CanaryUnreached("the service answered a question without its documents") from None
+
     def counts(self) -> dict[str, int]:
         """Rows of the service: users, documents, chunks, ..."""
         answer = self._json(self._send("GET", "/internal/counts"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ import httpx
 
 from backups.chroma import Store
 from backups.errors import StagingInvalid
-from backups.manifest import Manifest
-from backups.restore import canary, verify
+from backups.manifest import Golden, Manifest
+from backups.restore import canary, golden, verify
 from backups.restore.canary import Api
 from backups.restore.errors import CanaryUnreached
 from backups.restore.swap import Target
@@ -35,13 +36,15 @@ class Check:
         return cls(name, expected, found, found >= expected)
 
 
-def report(target: Target, manifest: Manifest, api: Api, vectordb_url: str) -> dict[str, Any]:
-    """Compare a restored, running stack with its set.
+def report(
+    target: Target, manifest: Manifest, api: Api, vectordb_url: str, operators: Sequence[Golden] = ()
+) -> dict[str, Any]:
+    """Compare a restored, running stack with its set. `operators`: the questions that an operator defined.
 
     Returns:
         `passed`; `checks`, a list of {name, expected, found, ok}: every document hashed, rows, vectors as the running
         vector store counts them; `canary`: see canary.Agreement, and `retrieved`, the chunk ids of every question;
-        `damaged`: the first documents that differ.
+        `golden`: questions in words, see golden.report; `damaged`: the first documents that differ.
 
     Raises:
         CanaryUnreached: a service does not answer.
@@ -56,12 +59,20 @@ def report(target: Target, manifest: Manifest, api: Api, vectordb_url: str) -> d
     ]
     found = canary.ask(api, manifest.canary)
     outcome = canary.agreement([question.nearest for question in manifest.canary], found)
+    words = _in_words(target, manifest, api, operators)
     return {
-        "passed": outcome.passed and all(check.ok for check in checks),
+        "passed": outcome.passed and words.get("passed", True) and all(check.ok for check in checks),
         "checks": [asdict(check) for check in checks],
         "canary": {**outcome.to_json(), "retrieved": found},
+        "golden": words,
         "damaged": damaged[: verify.NAMED],
     }
+
+
+def _in_words(target: Target, manifest: Manifest, api: Api, operators: Sequence[Golden]) -> dict[str, Any]:
+    if target.external_models:
+        return {"skipped": "The models are on a server outside the stack, and a drill talks to nothing outside."}
+    return golden.report(api, operators, manifest.golden)
 
 
 def running_vectors(url: str) -> dict[str, int]:

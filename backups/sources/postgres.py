@@ -95,6 +95,10 @@ class Snapshot:
         rows = self._rows("SELECT path, sha256, bytes FROM backup_files ORDER BY path")
         return {str(path): (str(sha256), int(size)) for path, sha256, size in rows}
 
+    def documents(self) -> list[dict[str, Any]]:
+        """The documents as people know them: whatever columns the view has, at least name and sha256."""
+        return [dict(row[0]) for row in self._rows("SELECT to_jsonb(d) FROM backup_documents d ORDER BY document_id")]
+
     def collections(self) -> list[Collection]:
         rows = self._rows("SELECT name, dimension, model, model_digest, prefixes FROM backup_collections ORDER BY name")
         return [Collection(row[0], int(row[1]), row[2] or "", row[3] or "", row[4] or "") for row in rows]
@@ -105,6 +109,34 @@ class Snapshot:
             "SELECT chunk_id FROM backup_chunks WHERE collection = %s ORDER BY chunk_id", (collection,)
         )
         return [str(row[0]) for row in rows]
+
+    def passages(self, wanted: int) -> dict[str, str]:
+        """A passage of each of at most `wanted` ready documents, spread over all of them, by the document's id.
+
+        Empty where the service offers none: then a drill has no questions of its own.
+        """
+        if self._one("SELECT to_regclass('backup_passages') IS NULL")[0]:
+            return {}
+        rows = self._connection.execute(
+            "WITH ready AS (SELECT document_id, row_number() OVER (ORDER BY document_id) AS place,"
+            " count(*) OVER () AS count FROM backup_documents WHERE state = 'ready'),"
+            " chosen AS (SELECT document_id FROM ready WHERE place %% greatest(count / %s, 1) = 0 LIMIT %s)"
+            " SELECT DISTINCT ON (p.document_id) p.document_id, p.text FROM backup_passages p JOIN chosen"
+            " USING (document_id) ORDER BY p.document_id, length(p.text) DESC, p.ordinal",
+            (wanted, wanted),
+        )
+        return {str(document): str(text) for document, text in rows}
+
+    def holders(self, texts: list[str]) -> dict[str, list[str]]:
+        """The documents whose passages contain each of `texts`, letter by letter."""
+        if not texts:
+            return {}
+        rows = self._connection.execute(
+            "SELECT t.text, array_agg(DISTINCT p.document_id) FROM unnest(%s::text[]) AS t(text)"
+            " JOIN backup_passages p ON strpos(p.text, t.text) > 0 GROUP BY 1",
+            (texts,),
+        )
+        return {str(text): [str(document) for document in documents] for text, documents in rows}
 
     def rows_per_table(self) -> dict[str, int]:
         """Rows of every ordinary table, as `schema.table`, quoted as in SQL; those of extensions are not dumped."""

@@ -98,7 +98,8 @@ class StackSpec:
     `base_port` None means: the ports it had before, or free ones for a stack that never ran; an empty `listen`
     likewise the address it had before, or loopback. `settings` are the values of the file's `${...}` variables; a
     driver remembers those it was given last. `aliases` are addresses
-    outside the stack, e.g. `portal:8000` -> `127.0.0.1:8082`.
+    outside the stack, e.g. `portal:8000` -> `127.0.0.1:8082`. `niceness` (0 to 19): how far all of it stands back for a
+    processor behind what else this machine does.
     """
 
     file: Path
@@ -110,6 +111,7 @@ class StackSpec:
     listen: str = ""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    niceness: int = 0
 
     def service(self, name: str) -> ServiceSpec:
         """
@@ -129,6 +131,7 @@ class StackSpec:
         listen: str | None = None,
         settings: Mapping[str, str] | None = None,
         aliases: Mapping[str, str] | None = None,
+        niceness: int | None = None,
     ) -> StackSpec:
         """The same stack under another name, with fewer services, or with other ports or settings.
 
@@ -144,6 +147,7 @@ class StackSpec:
             listen=listen or self.listen,
             settings=MappingProxyType({**self.settings, **(settings or {})}),
             aliases=MappingProxyType({**self.aliases, **(aliases or {})}),
+            niceness=self.niceness if niceness is None else niceness,
         )
 
 

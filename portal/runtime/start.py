@@ -24,6 +24,7 @@ def main(definitions: str, service: str) -> int:
     for folder in definition["folders"]:
         Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir(definition["cwd"])
+    os.nice(definition.get("niceness", 0))  # a definition may be older than this program
     myself = procfs.entry(os.getpid())
     assert myself is not None, "a running process has an entry"
     # Before the preparing commands: they too may be left over.

@@ -84,6 +84,7 @@ class LocalService:
     folders: tuple[str, ...]
     stop_signal: str
     probe: Probe
+    niceness: int = 0
 
     @property
     def digest(self) -> str:
@@ -238,4 +239,5 @@ def localize(
             command=command(ready.command, f"{where}.x-ragkeep.ready.command") if ready.command else (),
             seconds=ready.seconds,
         ),
+        niceness=spec.niceness,
     )

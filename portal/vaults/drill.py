@@ -16,13 +16,14 @@ from backups.secret import write_secret
 from portal.core import places
 from portal.operations import fencing
 from portal.operations.context import Context
-from portal.operations.errors import Fenced, OperationError
+from portal.operations.errors import Fenced, OperationError, OperationFailed
 from portal.operations.faults import runtime_faults
 from portal.operations.models import ACTIVE, Operation
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.vaults.agent import run_agent
+from portal.vaults.golden import questions_of_drill
 from portal.vaults.jobs import VOLUMES, agent_job, host_of, stack_place
 from portal.vaults.models import BackupSet, Drill, DrillState
 from portal.vaults.restore_choice import set_of
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 # No ingest: a drill sends nothing anywhere. No chat and no entrance: nobody visits it.
 SERVICES = ("postgres", "redis", "vectordb", "ollama", "api")
 PREFIX = "drill-"
+# It works beside the stack that people are using.
+NICENESS = 10
 
 
 def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
@@ -83,9 +86,11 @@ def _prove(ctx: Context, arena: Arena, found: BackupSet) -> dict[str, Any]:
     run_agent(ctx, agent_job(ctx, "swap", stack=arena.place, set_id=found.pk, options=nothing_live))
     clock.lap("swap")
     arena.start(None, "start", "Start its services and wait until healthy")
+    arena.index_words()
     clock.lap("start")
+    asked = {"compare": True, "golden": questions_of_drill(found.stack)}
     report = run_agent(ctx, agent_job(
-        ctx, "canary", stack=arena.place, set_id=found.pk, options={"compare": True}, plan=found.plan
+        ctx, "canary", stack=arena.place, set_id=found.pk, options=asked, plan=found.plan
     ))  # fmt: skip
     clock.lap("compare")
     return {**report, "seconds": clock.laps}
@@ -130,6 +135,15 @@ class Arena:
         with self._ctx.step(name, title), runtime_faults():
             places.runtime().apply(self._spec, services=services, report=self._report)
 
+    def index_words(self) -> None:
+        """Build the index of words, which no set holds: the worker that would do it does not run here."""
+        with self._ctx.step("index_words", "Index the words of the documents"), runtime_faults():
+            done = places.runtime().exec(self._spec, "api", ("python", "-m", "rag_api", "build-words"))
+            if done.returncode:
+                raise OperationFailed(
+                    f"The index of words could not be built: {done.stderr.strip()[-300:]}", code="words_not_indexed"
+                )
+
     def remove(self) -> None:
         """Stop and delete it; nothing happens when it is not there."""
         with runtime_faults():
@@ -167,7 +181,7 @@ def arena_spec(live: StackSpec, project: str) -> StackSpec:
     """`live` as a throw-away stack: free ports, this machine only, the few services that prove a set."""
     settings = places.given_settings(places.location(live))
     services = [name for name in SERVICES if name in live.services]
-    return live.derive(project=project, services=services, settings=settings)
+    return live.derive(project=project, services=services, settings=settings, niceness=NICENESS)
 
 
 def _record(ctx: Context, found: BackupSet, seconds: float, report: Mapping[str, Any]) -> Drill:
@@ -201,6 +215,9 @@ class DrillFailed(OperationError):  # noqa: N818 - says what happened
         wrong = [check["name"] for check in row.report.get("checks", []) if not check["ok"]]
         if not row.report.get("canary", {}).get("passed", True):
             wrong.append("the answers to its questions")
+        golden = row.report.get("golden", {})
+        if not golden.get("passed", True):
+            wrong.append(f"the documents found for {golden['questions'] - golden['found']} questions")
         super().__init__(
             f"The set {row.set_id} came back, but differs in: {', '.join(wrong)}.",
             remedy="Read the drill's report; take a new backup and drill that one.",

@@ -44,6 +44,11 @@ class NearestRequest(BaseModel):
     k: Annotated[int, Field(ge=1, le=100)] = 10
 
 
+class FindRequest(BaseModel):
+    question: Question
+    k: Annotated[int, Field(ge=1, le=100)] = 8
+
+
 class Hit(BaseModel):
     """A passage; `score` compares hits of one answer, `similarity` is the cosine and compares across answers."""
 
@@ -182,6 +187,18 @@ def nearest_chunks(services: ServicesDep, body: NearestRequest) -> NearestAnswer
         return NearestAnswer(chunk_ids=nearest(services, body.collection, body.vectors, body.k))
     except VectorsRefusedError as error:
         raise ApiError(409, "collection_refused", f"Collection {body.collection}: {error}") from error
+
+
+@router.post("/internal/search", tags=["internal"], include_in_schema=False, dependencies=[Depends(require_internal)])
+def search_everything(services: ServicesDep, body: FindRequest) -> SearchAnswer:
+    """What a question in words finds over all bases, whoever may read them: a drill compares it."""
+    with services.pool.connection() as connection:
+        bases = [row["id"] for row in connection.execute("SELECT id FROM bases")]
+    try:
+        retrieval = hybrid(services, body.question, bases, body.k)
+    except (EmbedderRefusedError, VectorsRefusedError) as error:
+        raise _search_refused() from error
+    return SearchAnswer(hits=[Hit(**source(hit)) for hit in retrieval.hits], found=retrieval.found)
 
 
 async def _events(answering: Answering) -> AsyncGenerator[str, None]:

@@ -10,6 +10,7 @@ import click
 
 from config.cli.operations import choose_set, connect, run_started
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
+from config.cli.sets_files import browse, fetch_command
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -225,3 +226,7 @@ def _ask(output: Output, set_id: str) -> None:
         raise UserError(
             "that is not the id of the set; nothing was deleted", f"type {set_id}, or add --yes", "unconfirmed"
         )
+
+
+for extra in (browse, fetch_command):
+    command.add_command(extra)

@@ -118,8 +118,7 @@ def set_download(*, found: BackupSet, tree: Tree, node: Node, user: User | None 
         OperationRefused: the set is gone.
         OperationFailed: restic is not installed.
     """
-    repository = set_fetch(found)
-    audit(action="set.fetched", target=f"set:{found.pk}", user=user, data={"path": node.path, "bytes": node.bytes})
+    repository = _opened(found, node, user)
     if not node.is_folder:
         blocks = repository.file(found.snapshot_id, node.stored, sha256=node.sha256)
         return Download(fetch.portable(node.name), node.bytes, blocks, repository)
@@ -129,13 +128,22 @@ def set_download(*, found: BackupSet, tree: Tree, node: Node, user: User | None 
     return Download(f"{name}.zip", None, blocks, repository)
 
 
-def set_fetch(found: BackupSet) -> Fetch:
-    """The repository of a set, to read files from.
+def set_files(
+    *, found: BackupSet, tree: Tree, node: Node, user: User | None = None
+) -> Iterator[tuple[fetch.Wanted, Iterator[bytes]]]:
+    """The files below a node, each with its bytes, which must be read before the next one is asked for; audited.
 
     Raises:
         OperationRefused: the set is gone.
         OperationFailed: restic is not installed.
     """
+    repository = _opened(found, node, user)
+    batches = fetch.batches(fetch.archive_names(node, tree.files(node)), tree.bytes_below)
+    return repository.files(found.snapshot_id, batches)
+
+
+def _opened(found: BackupSet, node: Node, user: User | None) -> Fetch:
+    """The repository of a set, to bring a node from; written down before anything is read."""
     if found.removed_at:
         raise OperationRefused(
             f"The set {found.pk} is no longer in its repository.", code="set_gone", remedy="Choose another set."
@@ -143,5 +151,6 @@ def set_fetch(found: BackupSet) -> Fetch:
     restic = places.runtime().paths.tool("restic")
     if restic is None:
         raise OperationFailed("The program restic is not installed.", remedy="`python3 manage.py up` installs it.")
+    audit(action="set.fetched", target=f"set:{found.pk}", user=user, data={"path": node.path, "bytes": node.bytes})
     place = RepositoryPlace.read(Fields(repository_place(found.repository), "repository"))
     return Fetch(place, restic, Path(settings.VAR_DIR) / "operations" / "cache")

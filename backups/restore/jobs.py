@@ -13,7 +13,7 @@ from backups.job import Job
 from backups.journal import Context
 from backups.manifest import Manifest
 from backups.repository import Repository
-from backups.restore import canary, compare, deletions, folders, merge, preflight, revocations, sets, swap
+from backups.restore import aside, canary, compare, deletions, folders, merge, preflight, revocations, sets, swap
 from backups.restore.canary import Api
 from backups.restore.database import Server
 from backups.restore.errors import NothingStaged
@@ -134,7 +134,22 @@ def kept_job(job: Job, context: Context) -> dict[str, Any]:
     return _ok(context, **outcome)
 
 
+def extract_job(job: Job, context: Context) -> dict[str, Any]:
+    """Bring a set, sources of it or single documents to a folder; see aside.to_folder."""
+    repository, found = _open(job, context)
+    return _ok(context, set=preflight.describe(found), **aside.to_folder(job, context, repository, found))
+
+
+def readmit_job(job: Job, context: Context) -> dict[str, Any]:
+    """Bring single documents, or lost files, back into the running stack; see aside.readmit."""
+    repository, found = _open(job, context)
+    report = aside.readmit(job, context, repository, found, target_of(job))
+    return _ok(context, set=preflight.describe(found), **report)
+
+
 JOBS: dict[str, JobFunction] = {
+    "extract": extract_job,
+    "readmit": readmit_job,
     "kept": kept_job,
     "preflight": preflight_job,
     "stage": stage_job,
@@ -181,7 +196,7 @@ def _require_mergeable(target: Target) -> None:
 
 
 def _carry_over(target: Target, options: Fields, context: Context) -> dict[str, Any]:
-    """What is so today and shall be so afterwards; in this order, because a deleted document makes room for its heir."""
+    """What is so today and shall be so afterwards; deletions first: a deleted document makes room for its heir."""
     if target.server is None:
         return {}
     warn, outcome = partial(context.journal.log, level="warning"), dict[str, Any]()

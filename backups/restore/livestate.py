@@ -1,7 +1,7 @@
 """What a stack holds now: its database, its folders and its vector store, as far as they can be read.
 
-A stack that has to be restored is often damaged: whatever cannot be read is left unknown, and nothing here raises for it
-but a server that refuses us altogether.
+A stack that has to be restored is often damaged: whatever cannot be read is left unknown, and nothing here raises for
+it but a server that refuses us altogether.
 """
 
 from __future__ import annotations

@@ -72,16 +72,23 @@ def scope_of(wanted: Iterable[str] | None, held: Iterable[str]) -> Scope:
         ScopeRefused: the set lacks one of them, or they would leave the stores apart.
     """
     names, there = frozenset(wanted or ()), sorted(held)
-    if not set(there) - {CONFIG}:
-        raise ScopeRefused("the set holds nothing that could be restored into a stack")
+    own = (set(OWN) & set(there)) - {CONFIG}
+    if not names and not own:
+        raise ScopeRefused("the set holds nothing that is restored into a stack", "Restore it to a folder.")
     if not names:
-        return WHOLE if {DOCUMENTS, VECTORS, POSTGRES} <= set(there) else scope_of(set(there) - {CONFIG}, there)
+        return WHOLE if {DOCUMENTS, VECTORS, POSTGRES} <= own else scope_of(own, there)
     absent = sorted(names - set(there))
     if absent:
         raise ScopeRefused(f"the set has no source {absent[0]}", f"Choose among: {', '.join(there)}.")
     if CONFIG in names:
         raise ScopeRefused(
             "a configuration is not put over a running stack", "Restore it to a folder and compare it with yours."
+        )
+    further = sorted(names - set(OWN))
+    if further:
+        raise ScopeRefused(
+            f"{further[0]} is a further source, which belongs to another program",
+            "Restore it to a folder; that program has to be stopped before its data is put in place.",
         )
     if (DOCUMENTS in names) != (POSTGRES in names):
         alone, lacking = (DOCUMENTS, POSTGRES) if DOCUMENTS in names else (POSTGRES, DOCUMENTS)

@@ -33,7 +33,10 @@ def free_bytes(folder: Path) -> int:
 
 
 def needs(manifest: Manifest, volumes: dict[str, Path], work: Path, scope: Scope = WHOLE) -> list[Need]:
-    """What staging the sources of `scope` takes. The database is counted on the documents' file system, where its volume lies too."""
+    """What staging the sources of `scope` takes.
+
+    The database is counted on the documents' file system, where its volume lies too.
+    """
     sizes: dict[str, int] = defaultdict(int)
     for entry in manifest.files:
         sizes[entry.source] += entry.bytes if entry.source in scope else 0

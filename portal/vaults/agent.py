@@ -45,6 +45,12 @@ TITLES = {
     "unswap": "Put the old data back",
     "discard": "Remove what is no longer needed",
     "measure_kept": "Measure what is kept",
+    "extract": "Bring it to the folder",
+    "find_documents": "Find the documents in the set",
+    "find_lost": "Find the files that are lost",
+    "fetch_documents": "Fetch the documents",
+    "hand_back": "Hand them to the stack",
+    "measure_kept": "Measure what is kept",
     "canary": "Ask the set's own questions",
     "compare": "Compare everything with the set",
 }

@@ -53,20 +53,26 @@ def sources_look(stack: str, sources: Sequence[ExtraSource]) -> dict[str, dict[s
     return dict(found["sources"])
 
 
-def restore_preview(found: BackupSet) -> dict[str, Any]:
+def restore_preview(
+    found: BackupSet, *, into: str = "", options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What a restore of this set would bring and take; changes nothing. Keys as the agent's preflight: `set`,
-    `versions`, `space`, `preview`.
+    `sources`, `stops`, `versions`, `space`, `preview`.
+
+    Args:
+        into: another stack than the set's own.
+        options: of the agent's preflight, such as the chosen sources.
 
     Raises:
         OperationFailed: the restore could not even begin.
     """
-    stack = stack_place(places.stack_spec(found.stack))
+    stack = stack_place(places.stack_spec(into or found.stack))
     return _run(
         "preflight",
         stack=stack,
         repository=repository_place(found.repository),
         set=found.pk,
-        options={"host": host_of(stack)},
+        options={**(options or {}), "host": host_of(stack)},
     )
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from portal.vaults import backup, drill, restore
+from portal.vaults import backup, drill, restore, restore_aside, restore_closing
 
-__all__ = ["backup", "drill", "restore"]
+__all__ = ["backup", "drill", "restore", "restore_aside", "restore_closing"]

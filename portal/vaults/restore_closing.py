@@ -19,7 +19,6 @@ from portal.vaults.jobs import agent_job, stack_place
 from portal.vaults.models import Restore, RestoreState
 from portal.vaults.selectors import restore_kept
 
-
 # What a restore's row says of its scope, in the result of its operation.
 TOLD = ("sources", "mode", "into", "deletions", "merged", "revocations", "kept_bytes", "seconds")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from backups.journal import Context, Fence, Journal
 from backups.restore.database import DatabaseNames
 from backups.restore.jobs import JOBS
 from backups.restore.revocations import carry_over
-from tests.support import servers
+from tests.support import rag_service, servers
 from tests.support.restorable import SmallStack, back_up
 
 pytestmark = pytest.mark.integration
@@ -40,23 +39,7 @@ class Service(SmallStack):
 
     def migrate(self) -> None:
         """Make the database as the api's start does."""
-        self.server.create(self.database)
-        settings = {
-            "PATH": os.environ["PATH"],
-            "POSTGRES_URL": f"postgresql://rag@{self.postgres.host}:{self.postgres.port}/{self.database}",
-            "POSTGRES_PASSWORD_FILE": str(self.root / "secrets" / "postgres"),
-            "REDIS_URL": "redis://127.0.0.1:9/0",
-            "REDIS_PASSWORD_FILE": str(self.root / "secrets" / "postgres"),
-            "VECTORDB_URL": self.vectordb_url,
-            "OLLAMA_URL": self.vectordb_url,
-            "DOCUMENTS_DIR": str(self.live("documents")),
-            "INDEX_DIR": str(self.live("index")),
-            "INTERNAL_TOKEN_FILE": str(self.root / "secrets" / "postgres"),
-            "ADMIN_EMAIL": "admin@example.org",
-            "ADMIN_PASSWORD_FILE": str(self.root / "secrets" / "postgres"),
-            "ENVIRONMENT": "test",
-        }
-        process.run([sys.executable, "-m", "rag_api", "migrate"], env=settings, cwd=servers.REPO)
+        rag_service.migrate(self)
 
     def add_people(self) -> None:
         """Two accounts with two keys each, named after them."""

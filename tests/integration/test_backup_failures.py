@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from backups.job import Job, RepositoryPlace
 from backups.repository import Repository
 from backups.sources import vectors
 from tests.support import servers
-from tests.support.sample_stack import Ended, SampleStack, run_agent, sample_stack, started
+from tests.support.sample_stack import SampleStack, moved_away, refused, run_agent, sample_stack, started
 
 pytestmark = pytest.mark.integration
 
@@ -29,30 +27,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Pos
         yield made
 
 
-@contextmanager
-def moved_away(path: Path) -> Iterator[None]:
-    """`path` is gone for the length of the block."""
-    aside = path.with_name(f"{path.name}-aside")
-    path.rename(aside)
-    try:
-        yield
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        aside.rename(path)
-
-
 def repository_of(stack: SampleStack) -> Repository:
     place = RepositoryPlace("", str(stack.repository), stack.root / "secrets/repository")
     return Repository(place, servers.RESTIC, stack.root / "operations/cache")
-
-
-def refused(ended: Ended) -> str:
-    """The code of an agent that failed with a sentence and a remedy."""
-    assert ended.status == 1, ended
-    assert ended.last["type"] == "error"
-    assert ended.last["message"]
-    assert ended.last["remedy"]
-    return str(ended.last["code"])
 
 
 def with_repository(stack: SampleStack, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -133,34 +110,6 @@ def test_a_document_that_vanishes_before_it_is_stored_makes_the_set_partial(stac
     assert snapshot.id == ended.last["snapshot_id"]
 
 
-@pytest.mark.parametrize(
-    ("folder", "code"),
-    [
-        ("volumes/documents/live", "source_missing"),
-        ("volumes/models/live", "source_missing"),
-        ("conf", "source_missing"),
-    ],
-)
-def test_a_missing_source_is_refused(stack: SampleStack, folder: str, code: str) -> None:
-    with moved_away(stack.root / folder):
-        assert refused(run_agent(stack.job())) == code
-
-
-@pytest.mark.parametrize("folder", ["volumes/documents/live", "volumes/models/live"])
-def test_an_empty_source_is_refused(stack: SampleStack, folder: str) -> None:
-    with moved_away(stack.root / folder):
-        (stack.root / folder / "manifests").mkdir(parents=True)
-        if "documents" in folder:
-            (stack.root / folder / "manifests").rmdir()
-        assert refused(run_agent(stack.job())) == "source_empty"
-
-
-def test_a_vector_store_that_is_not_mounted_is_refused(stack: SampleStack, tmp_path: Path) -> None:
-    job = stack.job()
-    job["stack"]["volumes"]["vectors"] = str(tmp_path)
-    assert refused(run_agent(job)) == "source_missing"
-
-
 def test_a_vector_store_without_the_chunks_of_the_database_fails(stack: SampleStack, tmp_path: Path) -> None:
     chroma.prepare(tmp_path / "vectors/live")
     job = stack.job(set="20260131T040000Z-4f09ac")
@@ -182,21 +131,6 @@ def test_a_dump_tool_of_another_major_version_is_refused(stack: SampleStack, tmp
     (tmp_path / "pg_dump").chmod(0o755)
     ended = run_agent(stack.job(tools={"restic": str(servers.RESTIC), "pg_bin": str(tmp_path)}))
     assert refused(ended) == "tool_too_old"
-
-
-def test_a_dump_that_dies_half_way_stores_nothing(stack: SampleStack, tmp_path: Path) -> None:
-    for name in ("pg_dumpall", "pg_restore"):
-        (tmp_path / name).symlink_to(servers.PG_BIN / name)
-    (tmp_path / "pg_dump").write_text(
-        f'#!/bin/sh\ncase "$*" in --version) exec {servers.PG_BIN}/pg_dump --version;; esac\n'
-        f'{servers.PG_BIN}/pg_dump "$@"\nfor word; do case "$word" in --file=*) truncate -s -900 "${{word#--file=}}";; '
-        "esac; done\n"
-    )
-    (tmp_path / "pg_dump").chmod(0o755)
-    before = len(repository_of(stack).snapshots())
-    ended = run_agent(stack.job(tools={"restic": str(servers.RESTIC), "pg_bin": str(tmp_path)}))
-    assert refused(ended) == "staging_invalid"
-    assert len(repository_of(stack).snapshots()) == before
 
 
 def test_writers_that_never_let_go_are_reported(stack: SampleStack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from backups.job import RepositoryPlace
-from backups.manifest import SET_JSON, Manifest
-from backups.repository import Repository
+from backups.manifest import SET_JSON
 from tests.support import servers
-from tests.support.sample_stack import SampleStack, run_agent, sample_stack, started, writing
+from tests.support.sample_stack import SampleStack, run_agent, sample_stack, started, upserting, writing
 
 pytestmark = pytest.mark.integration
 
@@ -26,40 +21,6 @@ pytestmark = pytest.mark.integration
 def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Postgres) -> Iterator[SampleStack]:
     with sample_stack(tmp_path_factory.mktemp("backup"), postgres_server) as made:
         yield made
-
-
-def opened(stack: SampleStack) -> Repository:
-    place = RepositoryPlace("", str(stack.repository), stack.root / "secrets/repository")
-    return Repository(place, servers.RESTIC, stack.root / "operations/cache")
-
-
-def read_manifest(stack: SampleStack, snapshot: str) -> Manifest:
-    return Manifest.from_json(opened(stack).dump(snapshot, SET_JSON))
-
-
-@contextmanager
-def upserting(stack: SampleStack) -> Iterator[list[str]]:
-    """Write to Chroma past the gate, as nobody should; yields the ids that Chroma has confirmed."""
-    over, confirmed = threading.Event(), list[str]()
-
-    def write() -> None:
-        while not over.is_set():
-            name = str(uuid4())
-            stack.upsert([name])
-            confirmed.append(name)
-
-    worker = threading.Thread(target=write)
-    worker.start()
-    try:
-        yield confirmed
-    finally:
-        over.set()
-        worker.join(30)
-
-
-def version(database: sqlite3.Connection) -> int:
-    """A number that changes whenever another connection commits to the database."""
-    return int(database.execute("PRAGMA data_version").fetchone()[0])
 
 
 def test_a_set_taken_under_writers_is_complete_and_consistent(stack: SampleStack) -> None:
@@ -71,7 +32,7 @@ def test_a_set_taken_under_writers_is_complete_and_consistent(stack: SampleStack
     assert result["state"] == "complete", ended
     assert ended.steps() == ["preflight", "prepare", "freeze", "dump", "verify", "commit"]
     assert 0 < result["freeze_ms"] < 500
-    manifest = read_manifest(stack, result["snapshot_id"])
+    manifest = stack.manifest(result["snapshot_id"])
     assert manifest.set_id == result["set"]
     (collection,) = manifest.collections
     assert collection.chunks == manifest.counts["chunks"] == collection.vectors
@@ -88,11 +49,11 @@ def test_the_next_set_adds_little_and_restores_byte_by_byte(stack: SampleStack, 
     ended = run_agent(stack.job(set=wanted), RAGKEEP_FAULT="freeze", RAGKEEP_FAULT_FILE=str(elsewhere))
     assert not elsewhere.exists()
     assert (ended.status, ended.last["state"], ended.last["set"]) == (0, "complete", wanted)
-    repository = opened(stack)
+    repository = stack.opened()
     (snapshot,) = repository.snapshots(tags=["ragkeep", f"set:{wanted}", "stack:rag"], host="rag-production")
     assert snapshot.id == ended.last["snapshot_id"]
     assert snapshot.bytes_added < snapshot.bytes_total
-    manifest = read_manifest(stack, snapshot.id)
+    manifest = stack.manifest(snapshot.id)
     stored = {str(node["path"]) for node in repository.ls(snapshot.id) if node["type"] == "file"}
     assert stored == {manifest.snapshot_path(entry) for entry in manifest.files} | {SET_JSON}
     repository.restore(snapshot.id, folder="/set", target=tmp_path / "set")
@@ -125,29 +86,6 @@ def test_the_removal_gate_holds_until_the_commit_and_a_writer_past_the_gate_spoi
     assert second.last["snapshot_id"] == first["snapshot_id"]
     assert second.last["bytes_total"] == first["bytes_total"]
     assert second.steps() == ["preflight", "commit"]
-
-
-def test_nothing_commits_inside_a_freeze_and_a_kill_opens_everything(stack: SampleStack) -> None:
-    held = stack.faults / "held"
-    before = [snapshot.id for snapshot in opened(stack).snapshots()]
-    with upserting(stack) as confirmed:
-        environment = {"RAGKEEP_FAULT": "freeze", "RAGKEEP_FAULT_FILE": str(held)}
-        database = sqlite3.connect(stack.vectors / "chroma.sqlite3")
-        with closing(database), started(stack.job(), **environment) as agent:
-            servers.wait_until(held.exists, what="the freeze", seconds=60)
-            written, answered = version(database), len(confirmed)
-            for _ in range(20):
-                threading.Event().wait(0.05)
-                assert version(database) == written, "a write was committed inside the freeze"
-            # The answer to a commit from before the freeze may still have been on its way.
-            assert len(confirmed) <= answered + 1
-            assert not stack.gate_is_open()
-            agent.kill()
-            agent.wait(5)
-            servers.wait_until(stack.gate_is_open, what="the write gate", seconds=2)
-            servers.wait_until(lambda: len(confirmed) > answered + 1, what="the waiting writer", seconds=5)
-            servers.wait_until(lambda: version(database) != written, what="a commit after the freeze", seconds=5)
-    assert [snapshot.id for snapshot in opened(stack).snapshots()] == before
 
 
 def test_the_end_of_standard_input_ends_the_agent_and_the_freeze(stack: SampleStack) -> None:

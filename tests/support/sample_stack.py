@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ import psycopg
 
 from backups import chroma, process
 from backups.freeze import GATE_CLASS, REMOVAL_GATE, WRITE_GATE
+from backups.job import RepositoryPlace
+from backups.manifest import SET_JSON, Manifest
+from backups.repository import Repository
 from tests.support import servers
 
 COLLECTIONS = chroma.COLLECTIONS
@@ -87,6 +91,22 @@ class SampleStack:
     @property
     def repository(self) -> Path:
         return self.root / "repositories/default"
+
+    def opened(self) -> Repository:
+        """The repository, for a look without the agent."""
+        place = RepositoryPlace("", str(self.repository), self.root / "secrets/repository")
+        return Repository(place, servers.RESTIC, self.root / "operations/cache")
+
+    def manifest(self, snapshot: str) -> Manifest:
+        """The set.json of a snapshot."""
+        return Manifest.from_json(self.opened().dump(snapshot, SET_JSON))
+
+    def job_with(self, *extra: dict[str, Any], tools: dict[str, Path] | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """A backup with further sources, and with other programs in place of the usual tools."""
+        job = self.job(**changes)
+        job["stack"]["extra"] = list(extra)
+        job["tools"].update({name: str(path) for name, path in (tools or {}).items()})
+        return job
 
     @property
     def faults(self) -> Path:
@@ -165,17 +185,46 @@ class SampleStack:
         }  # fmt: skip
 
 
-def started(job: dict[str, Any], **environment: str) -> process.Running:
-    """An agent that has been given its job; its standard input stays open."""
+def started(job: dict[str, Any], prefix: Sequence[str] = (), **environment: str) -> process.Running:
+    """An agent that has been given its job; its standard input stays open. `prefix`: what starts it."""
     env = {**os.environ, "PYTHONPATH": str(servers.REPO), **environment}
-    running = process.Running((sys.executable, "-m", "backups.agent"), env=env, cwd=servers.REPO)
+    running = process.Running((*prefix, sys.executable, "-m", "backups.agent"), env=env, cwd=servers.REPO)
     running.send(json.dumps(job) + "\n")
     return running
 
 
-def run_agent(job: dict[str, Any], **environment: str) -> Ended:
+def refused(ended: Ended) -> str:
+    """The code of an agent that failed with a sentence and a remedy."""
+    assert ended.status == 1, ended
+    assert ended.last["type"] == "error"
+    assert ended.last["message"]
+    assert ended.last["remedy"]
+    return str(ended.last["code"])
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[None]:
+    """`path` is gone for the length of the block."""
+    aside = path.with_name(f"{path.name}-aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        aside.rename(path)
+
+
+def program(path: Path, script: str) -> Path:
+    """A shell script that stands in for a tool."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def run_agent(job: dict[str, Any], prefix: Sequence[str] = (), **environment: str) -> Ended:
     """Run an agent to its end."""
-    with started(job, **environment) as running:
+    with started(job, prefix, **environment) as running:
         lines = [json.loads(line) for line in running.lines()]
         return Ended(lines, running.wait(60), running.stderr)
 
@@ -228,6 +277,26 @@ def writing(stack: SampleStack, threads: int = 2) -> Iterator[list[BaseException
         over.set()
         for worker in workers:
             worker.join(30)
+
+
+@contextmanager
+def upserting(stack: SampleStack) -> Iterator[list[str]]:
+    """Write to Chroma past the gate, as nobody should; yields the ids that Chroma has confirmed."""
+    over, confirmed = threading.Event(), list[str]()
+
+    def write() -> None:
+        while not over.is_set():
+            name = str(uuid4())
+            stack.upsert([name])
+            confirmed.append(name)
+
+    worker = threading.Thread(target=write)
+    worker.start()
+    try:
+        yield confirmed
+    finally:
+        over.set()
+        worker.join(30)
 
 
 def _make_collection(url: str) -> str:

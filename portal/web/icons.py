@@ -7,8 +7,15 @@ ICONS: dict[str, str] = {
     "stack": '<path d="m12 3 9 5-9 5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5"/>',
     "sets": '<path d="M4 7h16v12.5a1.5 1.5 0 0 1-1.5 1.5h-13A1.5 1.5 0 0 1 4 19.5zM3 3h18v4H3zM9.5 11.5h5"/>',
     "operations": '<path d="M3 12h4l3 8 4-16 3 8h4"/>',
-    "plans": '<rect x="4" y="5" width="16" height="15.5" rx="1.5"/><path d="M4 10h16M8.5 3v4M15.5 3v4M8.5 14.5l2.3 2.3 4.2-4.3"/>',
+    "plans": (
+        '<rect x="4" y="5" width="16" height="15.5" rx="1.5"/>'
+        '<path d="M4 10h16M8.5 3v4M15.5 3v4M8.5 14.5l2.3 2.3 4.2-4.3"/>'
+    ),
     "pause": '<path d="M8.5 5v14M15.5 5v14"/>',
+    "lifebuoy": (
+        '<circle cx="12" cy="12" r="9"/><circle cx="12" cy="12" r="3.5"/>'
+        '<path d="m5.6 5.6 3.9 3.9M14.5 14.5l3.9 3.9M18.4 5.6l-3.9 3.9M9.5 14.5l-3.9 3.9"/>'
+    ),
     "alarms": '<path d="M6 16.5V11a6 6 0 0 1 12 0v5.5l2 2.5H4zM10 21.5h4"/>',
     "help": (
         '<circle cx="12" cy="12" r="9"/><path d="M9.3 9.3a2.8 2.8 0 1 1 4 2.6c-.9.5-1.3 1-1.3 2"/>'

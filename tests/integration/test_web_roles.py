@@ -56,6 +56,9 @@ EXPECTED: dict[str, Expected] = {
     "set-preview": OPERATORS_PAGE,
     "restore-undo": ACTION,
     "restore-keep": ACTION,
+    "drills": PAGE,
+    "question-add": Expected("post", 403, 302, (("question", "What is lift?"),), "/drills/"),
+    "question-remove": Expected("post", 403, 302, to="/drills/"),
     "alarms": PAGE,
     "channel-add": Expected(
         "post", 403, 302, (("name", "x"), ("url", "json://127.0.0.1:9/x"), ("least", "bad")), "/alarms/"
@@ -63,6 +66,12 @@ EXPECTED: dict[str, Expected] = {
     "channel-test": Expected("post", 403, 302, to="/alarms/"),
     "channel-switch": Expected("post", 403, 302, to="/alarms/"),
     "channel-remove": Expected("post", 403, 302, to="/alarms/"),
+    "plans": PAGE,
+    "plan": PAGE,
+    "plan-new": OPERATORS_PAGE,
+    "plan-edit": OPERATORS_PAGE,
+    "plan-act": Expected("post", 403, 302, (("action", "run"),), "/operations/"),
+    "plan-delete": Expected("post", 403, 302, (("name", "nightly"),), "/plans/"),
     "operations": PAGE,
     "operation": PAGE,
     "operation-cancel": Expected("post", 403, 302, to="/operations/"),
@@ -87,6 +96,8 @@ def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> 
         {
             "service": "api",
             "channel": "mail",
+            "question_id": made.question.pk,
+            "plan_name": "nightly",
             "repository": "default",
             "set_id": made.good.pk,
             "restore_id": made.kept.pk,

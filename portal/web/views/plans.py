@@ -28,8 +28,8 @@ def plans(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def plan_one(request: HttpRequest, name: str) -> HttpResponse:
-    return _one(request, _get(name))
+def plan_one(request: HttpRequest, plan_name: str) -> HttpResponse:
+    return _one(request, _get(plan_name))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -49,9 +49,9 @@ def plan_new(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @operators_only
-def plan_edit(request: HttpRequest, name: str) -> HttpResponse:
+def plan_edit(request: HttpRequest, plan_name: str) -> HttpResponse:
     """Change a plan, or show what the changed one would do without changing it."""
-    plan = _get(name)
+    plan = _get(plan_name)
     form = PlanForm(request.POST or None, plan=plan)
     if request.method == "POST" and form.is_valid():
         try:
@@ -64,9 +64,9 @@ def plan_edit(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 @operators_only
-def plan_act(request: HttpRequest, name: str) -> HttpResponse:
+def plan_act(request: HttpRequest, plan_name: str) -> HttpResponse:
     """Pause, resume or run a plan."""
-    plan, action = _get(name), request.POST.get("action")
+    plan, action = _get(plan_name), request.POST.get("action")
     try:
         if action == "run":
             operation = plan_run_now(plan=plan, user=user_of(request))
@@ -77,23 +77,23 @@ def plan_act(request: HttpRequest, name: str) -> HttpResponse:
             return _pause(request, plan)
     except OperationRefused as refused:
         refuse(request, refused)
-    return redirect("plan", name=plan.name)
+    return redirect("plan", plan_name=plan.name)
 
 
 @require_POST
 @operators_only
-def plan_delete(request: HttpRequest, name: str) -> HttpResponse:
+def plan_delete(request: HttpRequest, plan_name: str) -> HttpResponse:
     """Remove a plan whose name was typed; its sets stay."""
-    plan = _get(name)
+    plan = _get(plan_name)
     if request.POST.get("name", "").strip() != plan.name:
         messages.error(request, f"Nothing was removed: type {plan.name} to remove this plan.")
-        return redirect("plan", name=plan.name)
+        return redirect("plan", plan_name=plan.name)
     try:
         plan_remove(plan=plan, user=user_of(request))
     except OperationRefused as refused:
         refuse(request, refused)
-        return redirect("plan", name=name)
-    messages.success(request, f"The plan {name} was removed. Its sets are still there.")
+        return redirect("plan", plan_name=plan_name)
+    messages.success(request, f"The plan {plan_name} was removed. Its sets are still there.")
     return redirect("plans")
 
 
@@ -108,7 +108,7 @@ def _pause(request: HttpRequest, plan: Plan) -> HttpResponse:
     except InputInvalid as refused:
         form.add_error("until", refused.fields["until"])
         return _one(request, plan, pause=form, status=422)
-    return redirect("plan", name=plan.name)
+    return redirect("plan", plan_name=plan.name)
 
 
 def _saved_or_shown(request: HttpRequest, form: PlanForm, plan: Plan | None) -> HttpResponse:
@@ -119,10 +119,10 @@ def _saved_or_shown(request: HttpRequest, form: PlanForm, plan: Plan | None) -> 
     if plan is None:
         made = plan_add(name=form.cleaned_data["name"], user=user_of(request), **values)
         messages.success(request, f"The plan {made.name} was added.")
-        return redirect("plan", name=made.name)
+        return redirect("plan", plan_name=made.name)
     plan_update(plan=plan, user=user_of(request), **values)
     messages.success(request, "The plan was changed.")
-    return redirect("plan", name=plan.name)
+    return redirect("plan", plan_name=plan.name)
 
 
 def _shown(request: HttpRequest, form: PlanForm, plan: Plan | None, values: PlanFields) -> HttpResponse:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-from backups import adopt, backup, look, probe, readback, repository_jobs, upkeep
+from backups import adopt, backup, listing, look, probe, readback, repository_jobs, upkeep
 from backups.errors import BackupError, FencedOff, JobInvalid
 from backups.job import Job
 from backups.journal import (
@@ -24,6 +24,7 @@ from backups.journal import (
     agent_lock,
     watch_parent,
 )
+from backups.limits import lower
 
 JobFunction = Callable[[Job, Context], dict[str, Any]]
 
@@ -56,6 +57,7 @@ def registered() -> dict[str, JobFunction]:
         "copy": upkeep.copy,
         "measure": upkeep.measure,
         "verify": readback.verify,
+        "tree": listing.tree,
     }
     return {**own, **JOBS}
 
@@ -87,6 +89,8 @@ def _carry_out(job: Job, journal: Journal) -> dict[str, Any]:
     fence.check()
     with agent_lock(job.work):
         context = Context(journal, fence)
+        if job.kind != "backup":  # which lowers itself, but for its freeze
+            lower(job.limits, journal.log)
         upkeep.clear_dead(job, context)
         return carry_out(job, context)
 

@@ -23,6 +23,7 @@ PREDECESSOR_SECONDS = 30.0
 
 TITLES = {
     "find_set": "Find the set",
+    "tree": "Read what is in the set",
     "preflight": "Look whether everything is ready",
     "look": "Try the sources out",
     "prepare": "Copy ahead what is large",
@@ -50,9 +51,26 @@ TITLES = {
     "find_lost": "Find the files that are lost",
     "fetch_documents": "Fetch the documents",
     "hand_back": "Hand them to the stack",
-    "measure_kept": "Measure what is kept",
     "canary": "Ask the set's own questions",
     "compare": "Compare everything with the set",
+    "open": "Open the repository",
+    "check": "Check structure and a part of the data",
+    "check_again": "Check once more",
+    "affected": "Find the sets that are affected",
+    "affected_again": "Find the sets that are still affected",
+    "copy_aside": "Copy index and snapshots aside",
+    "repair_index": "Mend the index",
+    "repair_packs": "Save what is whole in damaged files",
+    "repair_snapshots": "Drop from the sets what is lost",
+    "forget": "Remove the snapshots",
+    "look_again": "Look whether they are gone",
+    "prune": "Remove data that no set needs",
+    "unlock": "Clear locks of those who are gone",
+    "copy": "Copy the sets",
+    "measure": "Measure the repository",
+    "read_back": "Read every byte back",
+    "list_snapshots": "List what is in the repository",
+    "read_sets": "Read what the sets say of themselves",
 }
 
 

@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from portal.vaults import backup, drill, restore, restore_aside, restore_closing
+from portal.vaults import (
+    adoption,
+    backup,
+    copies,
+    drill,
+    reading,
+    restore,
+    restore_aside,
+    restore_closing,
+    trees,
+    upkeep,
+)
 
-__all__ = ["backup", "drill", "restore", "restore_aside", "restore_closing"]
+__all__ = [
+    "adoption",
+    "backup",
+    "copies",
+    "drill",
+    "reading",
+    "restore",
+    "restore_aside",
+    "restore_closing",
+    "trees",
+    "upkeep",
+]

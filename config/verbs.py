@@ -44,6 +44,7 @@ VERBS: dict[str, Verb] = {
     "recover": Verb("config.cli.recover", "Bring a lost installation back on a blank machine."),
     "recovery-card": Verb("config.cli.recovery_card", "Print what a recovery needs, to be kept on paper."),
     "prove-key": Verb("config.cli.prove_key", "Prove that you still hold a repository's key."),
+    "questions": Verb("config.cli.questions", "Set the questions that every drill asks."),
     "alarms": Verb("config.cli.alarms", "Show what is wrong, and set who is told of it."),
     "doctor": Verb("config.cli.doctor", "Look for what is wrong and say what to do."),
     "clean": Verb("config.cli.clean", "Remove all data of this installation, after confirmation."),

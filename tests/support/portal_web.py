@@ -21,7 +21,17 @@ from backups.secret import write_secret
 from portal.alarms.models import Channel
 from portal.operations.models import LogLine, Operation, State, Step, StepState
 from portal.stacks.models import Stack
-from portal.vaults.models import BackupSet, Drill, DrillState, Plan, Repository, Restore, RestoreState, SetState
+from portal.vaults.models import (
+    BackupSet,
+    Drill,
+    DrillState,
+    GoldenQuestion,
+    Plan,
+    Repository,
+    Restore,
+    RestoreState,
+    SetState,
+)
 from tests.support import servers
 
 PASSWORD = "correct horse battery staple"
@@ -34,6 +44,7 @@ DRILL_REPORT = {
     "passed": True,
     "checks": [{"name": "documents", "expected": 1398, "found": 1398, "ok": True}],
     "canary": {"questions": 24, "first_hits": 24, "rest_expected": 168, "rest_found": 165, "passed": True},
+    "golden": {"by": "set", "questions": 8, "found": 8, "passed": True, "asked": []},
 }
 
 
@@ -48,6 +59,7 @@ class Rows:
     done: Operation
     failed: Operation
     kept: Restore
+    question: GoldenQuestion
 
 
 def clients() -> dict[str, Client]:
@@ -132,7 +144,8 @@ def rows(folder: Path) -> Rows:
     Channel.objects.create(name="mail", url_file=str(folder / "mail.url"))
     done = good.operation
     assert done is not None
-    return Rows(stack, plan, good, partial, done, failed, kept)
+    question = GoldenQuestion.objects.create(stack="rag", question="What raises lift?", expected=["wing.txt"])
+    return Rows(stack, plan, good, partial, done, failed, kept, question)
 
 
 @contextmanager

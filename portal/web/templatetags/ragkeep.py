@@ -50,9 +50,10 @@ _NAVIGATION = (
     ("Stack", "stack", "stack", ("stack", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit")),
+    ("Drills", "shield", "drills", ("drills", "question-add")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),
-    ("Recovery", "shield", "recovery", ("recovery", "key-proof")),
+    ("Recovery", "lifebuoy", "recovery", ("recovery", "key-proof")),
     ("Help", "help", "help", ("help",)),
 )
 

@@ -1,0 +1,100 @@
+"""`manage.py questions`: what every drill asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from config.cli.operations import connect
+from config.cli.output import Output, UserError, json_option, speaking
+
+
+@click.group("questions", invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Set the questions that every drill asks; alone, list them."""
+    if ctx.invoked_subcommand is None:
+        with speaking(as_json=as_json) as output:
+            _list(output)
+
+
+@command.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the questions and the documents that must be found."""
+    with speaking(as_json=as_json) as output:
+        _list(output)
+
+
+@command.command("add")
+@click.argument("question")
+@click.option("--expect", "expected", multiple=True, metavar="FILE", help="A document that must be found, by name.")
+@json_option
+def add_command(question: str, expected: tuple[str, ...], as_json: bool) -> None:
+    """Have every drill ask QUESTION. Without --expect anything that is about it will do."""
+    with speaking(as_json=as_json) as output:
+        connect()
+        from portal.vaults.golden import question_add
+
+        made = question_add(stack=_stack(), question=question, expected=expected)
+        output.result(_described(made), f"question {made.pk}: every drill asks this from now on")
+
+
+@command.command("try")
+@click.argument("question")
+@json_option
+def try_command(question: str, as_json: bool) -> None:
+    """Show the documents that the running stack finds for QUESTION."""
+    with speaking(as_json=as_json) as output:
+        connect()
+        from portal.vaults.golden import question_try
+
+        found = question_try(stack=_stack(), question=question)
+        output.result({"question": question, "documents": found}, "\n".join(found) or "nothing is found")
+
+
+@command.command("remove")
+@click.argument("number", type=int)
+@json_option
+def remove_command(number: int, as_json: bool) -> None:
+    """Have drills ask the question with this NUMBER no more."""
+    with speaking(as_json=as_json) as output:
+        connect()
+        from portal.vaults.golden import question_remove
+        from portal.vaults.models import GoldenQuestion
+
+        found = GoldenQuestion.objects.filter(pk=number).first()
+        if found is None:
+            raise UserError(f"there is no question {number}", "manage.py questions lists them", "no_question")
+        question_remove(question=found)
+        output.result({"removed": number}, "drills ask this no more")
+
+
+def _list(output: Output) -> None:
+    connect()
+    from portal.vaults.golden import question_list
+
+    found = [_described(row) for row in question_list(stack=_stack())]
+    lines = [f"{row['number']:>4}  {row['question']}\n      {_wanted(row['expected'])}" for row in found]
+    nothing = "no question of yours: a drill asks sentences out of the set's own documents"
+    output.result({"questions": found}, "\n".join(lines) or nothing)
+
+
+def _wanted(expected: list[str]) -> str:
+    return f"must find {', '.join(expected)}" if expected else "must find something that is about it"
+
+
+def _described(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a GoldenQuestion, whose module needs Django
+    return {"number": row.pk, "question": row.question, "expected": row.expected}
+
+
+def _stack() -> str:
+    from portal.stacks.models import Stack
+    from portal.stacks.selectors import stack_get_default
+
+    try:
+        return stack_get_default().name
+    except Stack.DoesNotExist:
+        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None

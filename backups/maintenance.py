@@ -72,7 +72,7 @@ class Maintenance(Repository):
         return {name for kind, ids in wanted.items() for name in self._needing(kind, ids)}
 
     def forget(self, snapshots: Sequence[str]) -> None:
-        """Remove snapshots; who is gone already is no error."""
+        """Remove snapshots; who is gone already is no error. Look afterwards: restic is silent about refusals."""
         there = {snapshot.id for snapshot in self.snapshots()}
         for batch in _batches([wanted for wanted in snapshots if wanted in there]):
             self._demand(restic_upkeep.forget_argv(self._tool, batch))

@@ -183,13 +183,19 @@ class Repository:
         return snapshot
 
     def clear_dead_locks(self) -> list[restic.Lock]:
-        """Remove locks when the owner of every one of them is provably dead; returns those removed.
+        """Remove locks whose owners are provably dead; returns those removed.
 
-        restic can only clear all the locks it thinks stale, and would judge a live owner in another container by its
-        process id here: so nothing is cleared as long as one owner may be alive.
+        In a folder each is removed by itself. Elsewhere restic can only clear all the locks it thinks stale, and would
+        judge a live owner in another container by its process id here: so there nothing is cleared as long as one owner
+        may be alive.
         """
         locks = [self._lock(name) for name in self._lock_ids()]
-        if not locks or not all(owner_gone(lock) for lock in locks):
+        dead = [lock for lock in locks if owner_gone(lock)]
+        if self._folder is not None:
+            for lock in dead:
+                (self._folder / "locks" / lock.id).unlink(missing_ok=True)
+            return dead
+        if not dead or len(dead) < len(locks):
             return []
         self._text(restic.unlock_argv(self._tool))
         return locks
@@ -299,6 +305,7 @@ def owner_gone(lock: restic.Lock, *, hostname: str | None = None, proc: Path = P
     if lock.hostname != (socket.gethostname() if hostname is None else hostname):
         return False
     try:
-        return "restic" not in (proc / str(lock.pid) / "comm").read_text()
+        name, _, rest = (proc / str(lock.pid) / "stat").read_text().rpartition(")")
+        return "restic" not in name or rest.split()[:1] == ["Z"]  # a zombie holds nothing any more
     except (FileNotFoundError, ProcessLookupError):
         return True

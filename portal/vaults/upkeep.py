@@ -153,6 +153,12 @@ def forget(ctx: Context) -> Outcome:
         job = agent_job(ctx, "forget", repository=repository, options={"snapshots": sorted(snapshots.values())})
         gone = set(run_agent(ctx, removing(job, repository))["gone"])
     removed = sorted(name for name, snapshot in snapshots.items() if snapshot in gone)
+    if snapshots and not removed:
+        raise OperationFailed(
+            f"Nothing could be removed from {repository.name}.",
+            code="not_removed",
+            remedy="Its credential may not be allowed to: an append-only repository needs another one for this.",
+        )
     _record_removed(repository, removed, str(ctx.params.get("why", "")))
     state = State.SUCCEEDED if len(removed) == len(snapshots) else State.PARTIAL
     return Outcome({"repository": repository.name, "removed": removed, "kept": told["kept"]}, state)

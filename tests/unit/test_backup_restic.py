@@ -143,10 +143,11 @@ def lock(hostname: str, pid: int) -> restic.Lock:
 
 
 def test_a_lock_is_dead_only_when_its_process_is_provably_gone(tmp_path: Path) -> None:
-    for pid, name in ((7, "restic"), (8, "postgres")):
+    for pid, name in ((7, "(restic) S 1"), (8, "(postgres) S 1"), (10, "(restic) Z 1")):
         (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "comm").write_text(f"{name}\n")
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} {name} 5\n")
     assert not owner_gone(lock("here", 7), hostname="here", proc=tmp_path)
     assert owner_gone(lock("here", 8), hostname="here", proc=tmp_path)
     assert owner_gone(lock("here", 9), hostname="here", proc=tmp_path)
+    assert owner_gone(lock("here", 10), hostname="here", proc=tmp_path)
     assert not owner_gone(lock("elsewhere", 9), hostname="here", proc=tmp_path)

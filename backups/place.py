@@ -185,10 +185,15 @@ def restic_options(kind: str, options: PlaceOptions) -> tuple[str, ...]:
         words += ["--cacert", str(options.ca_file)]
     if kind == SFTP:
         port = ("-p", str(options.port)) if options.port else ()
-        words += ["-o", f"sftp.args={shlex.join([*port, *ssh_argv(options)])}"]
+        words += ["-o", _option(f"sftp.args={shlex.join([*port, *ssh_argv(options)])}")]
     if kind == S3 and options.region:
-        words += ["-o", f"s3.region={options.region}"]
+        words += ["-o", _option(f"s3.region={options.region}")]
     return tuple(words)
+
+
+def _option(text: str) -> str:
+    """restic reads what follows -o as a line of CSV."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\n') else text
 
 
 def read_credentials(path: Path | None) -> dict[str, str]:

@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "ask": Verb("config.cli.ask", "Ask a question of the documents.", as_caller=True),
     "backup": Verb("config.cli.backup", "Take a backup set now."),
     "repositories": Verb("config.cli.repositories", "Add, test, adopt and remove the places where sets are kept."),
+    "plans": Verb("config.cli.plans", "Say what is backed up when, where to, and how long it is kept."),
     "sets": Verb("config.cli.sets", "List the backup sets."),
     "restore": Verb("config.cli.restore", "Restore a backup set, undo a restore, or confirm it."),
     "drill": Verb("config.cli.drill", "Prove that a backup set can be restored."),

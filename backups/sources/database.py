@@ -21,8 +21,8 @@ _PACKAGED = "/usr/lib/postgresql/{major}/bin"
 class DatabaseSource:
     """Settings: those of a PostgresServer. `beside`: the stack's own server, `pg_bin`: the stack's own programs.
 
-    On the stack's own server the snapshot is exported inside the freeze: its moment is that of the set. On another one it
-    is taken right after the thaw and carries its own time: a freeze never waits for another machine.
+    On the stack's own server the snapshot is exported inside the freeze: its moment is that of the set. On another one
+    it is taken right after the thaw and carries its own time: a freeze never waits for another machine.
     """
 
     def __init__(self, fields: Fields, beside: PostgresServer, pg_bin: Path) -> None:

@@ -19,9 +19,7 @@ class FolderSource:
         self._mountpoint = fields.flag("mountpoint", False)
         self._may_be_empty = fields.flag("may_be_empty", False)
         if not self._path.is_absolute() or self._path == Path("/"):
-            raise JobInvalid(
-                f"{fields.path}.path: expected an absolute path below /, got {str(self._path)[:60]!r}"
-            )
+            raise JobInvalid(f"{fields.path}.path: expected an absolute path below /, got {str(self._path)[:60]!r}")
         if work.resolve().is_relative_to(self._path.resolve()):
             raise JobInvalid(f"{fields.path}.path: {self._path} holds the folder in which backups are staged, {work}")
 

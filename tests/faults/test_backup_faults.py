@@ -108,13 +108,12 @@ def version(database: sqlite3.Connection) -> int:
 
 
 def test_02_nothing_commits_inside_a_freeze_and_a_kill_opens_everything(stack: SampleStack) -> None:
-    held = stack.faults / "held"
+    reached = stack.arm("freeze")
     before = snapshot_ids(stack)
     with upserting(stack) as confirmed:
-        environment = {"RAGKEEP_FAULT": "freeze", "RAGKEEP_FAULT_FILE": str(held)}
         database = sqlite3.connect(stack.vectors / "chroma.sqlite3")
-        with closing(database), started(stack.job(), **environment) as agent:
-            servers.wait_until(held.exists, what="the freeze", seconds=60)
+        with closing(database), started(stack.job()) as agent:
+            servers.wait_until(reached.exists, what="the freeze", seconds=60)
             written, answered = version(database), len(confirmed)
             for _ in range(20):
                 threading.Event().wait(0.05)

@@ -23,6 +23,20 @@ class Tier:
     missing: Callable[[Mapping[str, str]], str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Tests of a tier that need a program which many machines lack; without it they alone are skipped.
+
+    Attributes:
+        tests: what they are about, as the caller is told.
+        missing: as of a tier.
+    """
+
+    tier: str
+    tests: str
+    missing: Callable[[Mapping[str, str]], str | None]
+
+
 def chromium(environ: Mapping[str, str]) -> str | None:
     """The browser the journey is driven in: `CHROMIUM`, or the first one on PATH."""
     named = environ.get("CHROMIUM")
@@ -45,6 +59,17 @@ def _servers(environ: Mapping[str, str]) -> str | None:
     return f"{' and '.join(lacking)} not found in {folder}: run python3 manage.py up once" if lacking else None
 
 
+def sshd(environ: Mapping[str, str]) -> str | None:
+    """The SSH server's program; it lies where an ordinary user's PATH does not lead."""
+    return shutil.which("sshd", path=f"{environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")
+
+
+def _sshd(environ: Mapping[str, str]) -> str | None:
+    if sshd(environ) and shutil.which("sftp", path=environ.get("PATH", "")):
+        return None
+    return "no sshd and sftp found: apt-get install openssh-server"
+
+
 def _browser(environ: Mapping[str, str]) -> str | None:
     if chromium(environ) is None:
         return "no Chromium found: apt-get install chromium, or set CHROMIUM to its path"
@@ -56,3 +81,4 @@ TIERS = (
     Tier("integration", ("tests/contract", "tests/integration", "tests/faults"), _servers),
     Tier("browser", ("tests/e2e",), _browser),
 )
+PARTS = (Part("integration", "repositories on SFTP servers", _sshd),)

@@ -8,7 +8,7 @@ import sys
 import click
 
 from backups import process
-from config.tiers import TIERS, Tier
+from config.tiers import PARTS, TIERS, Tier
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
@@ -26,12 +26,21 @@ def command(names: tuple[str, ...], pytest_arguments: tuple[str, ...]) -> None:
     for name, reason in reasons.items():
         click.echo(f"tier {name}: {'runs' if reason is None else f'left out, {reason}'}", err=True)
     left_out = [name for name, reason in reasons.items() if reason is not None]
+    left_out += _parts_left_out([name for name, reason in reasons.items() if reason is None])
     if left_out and os.environ.get("CI") == "true":
         raise click.ClickException(f"CI must run every tier; missing here: {', '.join(left_out)}")
     chosen = [tier for tier in wanted if reasons[tier.name] is None]
     if not chosen:
         raise click.ClickException("no tier is left to run")
     sys.exit(_pytest(chosen, pytest_arguments))
+
+
+def _parts_left_out(tiers: list[str]) -> list[str]:
+    """Say which tests within these tiers are skipped for lack of a program; returns their names."""
+    lacking = [(part.tests, reason) for part in PARTS if part.tier in tiers and (reason := part.missing(os.environ))]
+    for tests, reason in lacking:
+        click.echo(f"tests of {tests}: left out, {reason}", err=True)
+    return [tests for tests, _ in lacking]
 
 
 def _pytest(tiers: list[Tier], arguments: tuple[str, ...]) -> int:

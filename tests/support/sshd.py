@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backups import process
+from config import tiers
 from tests.support import servers
-
-SBIN = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd")
-SUBSYSTEM = "/usr/lib/openssh/sftp-server"
 
 
 @dataclass(slots=True)
@@ -54,7 +51,7 @@ class SshServer:
 
 def program() -> str | None:
     """sshd must be started by its whole path; it lies where an ordinary user's PATH does not lead."""
-    return shutil.which("sshd") or next((path for path in SBIN if os.access(path, os.X_OK)), None)
+    return tiers.sshd(os.environ)
 
 
 def make_key(path: Path) -> Path:

@@ -61,3 +61,27 @@ def test_in_ci_a_missing_tier_is_a_failure(
     assert told.exit_code == 1
     assert "CI must run every tier; missing here: browser" in told.output
     assert missing_browser == []
+
+
+def test_tests_that_lack_a_program_are_named_and_in_ci_a_failure(
+    missing_browser: list[list[tiers.Tier]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(verb, "TIERS", tiers.TIERS[:1])
+    monkeypatch.setattr(verb, "PARTS", (tiers.Part("unit", "nothing much", lambda _environ: "no such program"),))
+    monkeypatch.delenv("CI", raising=False)
+    told = CliRunner().invoke(verb.command, [])
+    assert (told.exit_code, len(missing_browser)) == (0, 1)
+    assert "tests of nothing much: left out, no such program" in told.output
+    monkeypatch.setenv("CI", "true")
+    assert "missing here: nothing much" in CliRunner().invoke(verb.command, []).output
+    assert len(missing_browser) == 1
+
+
+def test_sshd_is_found_where_it_lies_and_missed_where_it_does_not(tmp_path: Path) -> None:
+    (part,) = tiers.PARTS
+    for name in ("sshd", "sftp"):
+        (tmp_path / name).touch(mode=0o755)
+    assert tiers.sshd({"PATH": str(tmp_path)}) == str(tmp_path / "sshd")
+    assert part.missing({"PATH": str(tmp_path)}) is None
+    (tmp_path / "sftp").unlink()
+    assert part.missing({"PATH": str(tmp_path)}) == "no sshd and sftp found: apt-get install openssh-server"

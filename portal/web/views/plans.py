@@ -14,11 +14,11 @@ from portal.operations.errors import InputInvalid, OperationRefused
 from portal.vaults.models import Plan
 from portal.vaults.planrules import PlanFields, plan_read
 from portal.vaults.plans import plan_add, plan_pause, plan_remove, plan_resume, plan_run_now, plan_update
+from portal.vaults.planview import plan_fates, plan_runs, plan_state, plan_told, row_of
 from portal.vaults.schedule import zone_of
 from portal.web.actions import refuse
 from portal.web.forms_plans import PauseForm, PlanForm
 from portal.web.pages import operators_only, page, user_of
-from portal.web.planview import plan_fates, plan_runs, plan_state, plan_told, row_of
 
 
 @require_safe

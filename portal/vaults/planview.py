@@ -1,4 +1,4 @@
-"""What pages and commands say about a plan: its times in words, what it keeps, how its last run went."""
+"""What pages and commands say about a plan: its times in words, what it keeps, how its last runs went."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.utils import timezone
 from portal.operations.models import Operation
 from portal.vaults.keeping import Fate, plan_policy, retention_preview
 from portal.vaults.models import Plan
+from portal.vaults.plans import plan_hooks
 from portal.vaults.retention import KeepInvalidError, policy_words
 from portal.vaults.schedule import ScheduleInvalidError, cron_words, next_runs
 
@@ -82,6 +83,25 @@ def plan_runs(plan: Plan, *, limit: int = 5) -> list[Operation]:
     """The plan's last backups, newest first."""
     found = Operation.objects.filter(kind="backup", parent=None, params__plan=plan.name)
     return list(found.order_by("-created_at")[:limit])
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """A plan as `--json` prints it; the address of its switch stays secret."""
+    told, last = plan_told(plan), plan.last_operation
+    plain = ("name", "stack", "cron", "time_zone", "jitter_seconds", "sources", "keep", "shrink_percent", "check_cron")
+    times = ("next_run_at", "next_check_at", "next_drill_at", "last_run_at", "paused_until")
+    return {
+        **{name: getattr(plan, name) for name in (*plain, "drill", "drill_cron", "limits")},
+        **{name: at.isoformat() if (at := getattr(plan, name)) else None for name in times},
+        "repository": plan.repository.name,
+        "state": plan_state(plan),
+        "when": told.when,
+        "keeps": told.keeps,
+        "next_runs": list(told.runs),
+        "last_state": last.state if last else None,
+        "hooks": plan_hooks(plan),
+        "ping": bool(plan.ping_url_file),
+    }
 
 
 def _from(plan: Plan) -> datetime:

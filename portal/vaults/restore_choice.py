@@ -79,7 +79,7 @@ class Choice:
 
     def require_sense(self) -> None:
         """Raises OperationRefused where the parts of the choice do not fit together."""
-        if not places.stack_exists(self.stack):
+        if self.stack != self.set.stack and not places.stack_exists(self.stack):
             raise OperationRefused(
                 f"There is no stack called {self.stack} here.",
                 code="no_stack",

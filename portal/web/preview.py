@@ -57,11 +57,17 @@ class Changes:
     documents_lost: Names
     models_gained: Names
     models_lost: Names
+    users_gained: Names
+    users_lost: Names
+    deletions: Names
+    damaged: Names
+    returning: int
 
 
 def changes(report: Mapping[str, Any]) -> Changes:
     """Read the `preview` of an agent's preflight (backups.restore.preview.compare)."""
     counts, documents, models = report["counts"], report["documents"], report["models"]
+    users, deletions, damaged = report["users"], report["deletions"], report["damaged"]
     return Changes(
         rows=rows(
             {name: count["live"] for name, count in counts.items()},
@@ -71,4 +77,9 @@ def changes(report: Mapping[str, Any]) -> Changes:
         documents_lost=Names(documents["lost_count"], documents["lost"]),
         models_gained=Names(len(models["gained"]), models["gained"]),
         models_lost=Names(len(models["lost"]), models["lost"]),
+        users_gained=Names(users["gained_count"], users["gained"]),
+        users_lost=Names(users["lost_count"], users["lost"]),
+        deletions=Names(deletions["count"], deletions["names"]),
+        damaged=Names(damaged["count"], damaged["names"]),
+        returning=damaged["returning"],
     )

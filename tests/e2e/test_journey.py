@@ -91,6 +91,8 @@ def delete_everywhere(product: Product) -> None:
 def restore_newest(page: Page, product: Product) -> None:
     page.goto(f"http://127.0.0.1:{product.port + 1}/sets/")
     page.get_by_role("link", name="Restore").first.click()
+    page.get_by_label("Come back").check()
+    page.get_by_role("button", name="See what would change").click()
     page.get_by_label("Type the name of the stack").fill("rag")
     page.get_by_role("button", name="Restore this set").click()
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=PATIENCE)

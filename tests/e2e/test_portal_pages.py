@@ -198,6 +198,7 @@ def test_everything_works_without_a_script(chromium: Browser, portal: str, used:
     sign_in(page, portal)
     expect(page.get_by_text("UTC").first).to_be_visible()
     page.goto(f"{portal}/sets/{used.good.pk}/restore/")
+    page.get_by_role("button", name="See what would change").click()
     page.get_by_label("Type the name of the stack to confirm").fill("wrong")
     page.get_by_role("button", name="Restore this set").click()
     expect(page.get_by_text("That is not the name of the stack")).to_be_visible()

@@ -1,11 +1,9 @@
-"""Restoring a set: the confirmation, what it would change, undoing and keeping."""
+"""Restoring a set: what, where to and how; what it would change and the confirmation; undoing and keeping."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django import forms
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_POST, require_safe
@@ -14,54 +12,66 @@ from portal.operations.errors import OperationError
 from portal.runtime.errors import StackRuntimeError
 from portal.stacks.counts import stack_counts
 from portal.stacks.models import Stack
-from portal.vaults.bare import restore_preview
-from portal.vaults.models import Restore, SetState
+from portal.vaults.models import BackupSet, Restore, SetState
+from portal.vaults.restore_choice import Choice
+from portal.vaults.restore_figures import estimate
+from portal.vaults.restore_look import restore_look
 from portal.web import preview
 from portal.web.actions import start
+from portal.web.forms_restore import ChoiceForm, NameForm
 from portal.web.pages import operators_only, page
 from portal.web.views.sets import set_or_404
 
 
-class RestoreForm(forms.Form):
-    """Confirmation of a restore: the stack's name, and whether to keep today's data as a set first."""
-
-    safety = forms.TypedChoiceField(
-        choices=[
-            ("yes", "Take a safety set first. Slower by one backup, and nothing of today is lost."),
-            ("no", "No safety set. Faster; what is newer than the set is gone for good once the restore is kept."),
-        ],
-        coerce=lambda value: value == "yes",
-        initial="yes",
-        widget=forms.RadioSelect,
-        label="Before the restore",
-    )
-    name = forms.CharField(
-        label="Type the name of the stack to confirm",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
-    )
-
-    def clean_name(self) -> str:
-        stack = str(self.initial["stack"])
-        if self.cleaned_data["name"] != stack:
-            raise ValidationError(f"That is not the name of the stack. Type {stack} to restore into it.")
-        return stack
-
-
 @operators_only
 def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
-    """What a restore would change, then the restore itself."""
+    """Choose; with `look` in the address see what would change and confirm; posted, begin."""
     found = set_or_404(set_id)
-    form = RestoreForm(request.POST or None, initial={"safety": "yes", "stack": found.stack})
-    if request.method == "POST" and form.is_valid():
-        params = {"set": found.pk, "safety": form.cleaned_data["safety"]}
-        return start(request, "restore", f"stack:{found.stack}", params, back="set-restore", set_id=set_id)
-    context = {
+    if found.state != SetState.COMPLETE or found.removed_at is not None:
+        return page(request, "restore", {"set": found}, status=422 if request.method == "POST" else 200)
+    if request.method == "POST":
+        return _begin(request, found)
+    looks = "look" in request.GET
+    form = ChoiceForm(request.GET if looks else None, found)
+    if looks and form.is_valid():
+        return _look(request, found, form, NameForm(None, form.stack_name))
+    return page(request, "restore", {"set": found, "form": form}, status=422 if looks else 200)
+
+
+def _begin(request: HttpRequest, found: BackupSet) -> HttpResponse:
+    form = ChoiceForm(request.POST, found)
+    if not form.is_valid():
+        return page(request, "restore", {"set": found, "form": form}, status=422)
+    confirmation = NameForm(request.POST, form.stack_name)
+    if form.exchanges and not confirmation.is_valid():
+        return _look(request, found, form, confirmation, status=422)
+    return start(request, form.kind, form.target, form.params, back="set-restore", set_id=found.pk)
+
+
+def _look(
+    request: HttpRequest, found: BackupSet, form: ChoiceForm, confirmation: NameForm, *, status: int = 200
+) -> HttpResponse:
+    given = request.GET if request.method == "GET" else request.POST
+    query = given.copy()
+    for name in ("csrfmiddlewaretoken", "name"):
+        query.pop(name, None)
+    context: dict[str, Any] = {
         "set": found,
         "form": form,
-        "rows": preview.rows(_counts_now(found.stack), found.counts),
-        "usable": found.state == SetState.COMPLETE,
+        "confirmation": confirmation,
+        "query": query.urlencode(),
+        "stack": form.stack_name,
+        "params": form.params,
     }
-    return page(request, "sets/restore", context, status=422 if form.errors else 200)
+    if form.exchanges:
+        choice = Choice.read(form.target, form.params)
+        context |= {
+            "choice": choice,
+            "stops": choice.scope.users,
+            "estimate": estimate(choice),
+            "rows": preview.rows(_counts_now(form.stack_name), found.counts) if choice.scope.data else [],
+        }
+    return page(request, "restore/look", context, status=status)
 
 
 @require_safe
@@ -69,11 +79,14 @@ def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
 def set_preview(request: HttpRequest, set_id: str) -> HttpResponse:
     """Have the agent compare the set with the live stack, document by document; takes seconds."""
     found = set_or_404(set_id)
-    context: dict[str, Any] = {"set": found}
-    try:
-        context["changes"] = preview.changes(restore_preview(found)["preview"])
-    except (OperationError, StackRuntimeError) as refused:
-        context["fault"] = refused
+    form = ChoiceForm(request.GET, found)
+    context: dict[str, Any] = {"set": found, "query": request.GET.urlencode()}
+    if form.is_valid() and form.exchanges:
+        try:
+            context["report"] = report = restore_look(form.target, form.params)
+            context["changes"] = preview.changes(report["preview"])
+        except (OperationError, StackRuntimeError) as refused:
+            context["fault"] = refused
     return page(request, "sets/preview", context)
 
 

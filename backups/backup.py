@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from backups import anomalies, golden, preflight, staging, trees
+from backups import anomalies, golden, listing, preflight, staging, trees
 from backups.commit import Commit, Stored
 from backups.errors import BackupError, FencedOff, SpaceShort
 from backups.freeze import Frozen, removal_gate
@@ -176,6 +176,8 @@ class Backup:
         with self._context.step("commit") as told:
             stored = self._commit.store(manifest)
             told.update(snapshot_id=stored.outcome.snapshot_id, bytes_added=stored.outcome.bytes_added)
+        if not self._further.live:  # whose files only restic has seen
+            listing.leave(self._job, manifest, stored.unstored, self._context.journal.log)
         return stored
 
     @contextmanager

@@ -71,7 +71,9 @@ class Node:
     @property
     def parents(self) -> list[tuple[str, str]]:
         """Name and path of each folder above it, from the top; the root's name is empty."""
-        words = self.path.split("/")[1:-1] if self.path != "/" else []
+        if self.path == "/":
+            return []
+        words = self.path.split("/")[1:-1]
         return [("", "/"), *((word, "/" + "/".join(words[: n + 1])) for n, word in enumerate(words))]
 
 

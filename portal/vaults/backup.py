@@ -20,6 +20,7 @@ from portal.vaults.jobs import agent_job, stack_place
 from portal.vaults.models import BackupSet, Plan, Repository, SetState
 from portal.vaults.portalsource import portal_source
 from portal.vaults.selectors import repository_get_default
+from portal.vaults.trees import tree_adopt
 
 
 def repository_of(params: Params) -> Repository:
@@ -70,6 +71,7 @@ def _take(ctx: Context, plan: Plan | None) -> Outcome:
     chosen = {"sources": ctx.params["sources"]} if ctx.params.get("sources") else {}
     result = run_agent(ctx, {**job, **chosen})
     made = _record(ctx, repository, stack, result, round(time.monotonic() - began, 2))
+    tree_adopt(made, ctx.work)
     state = State.SUCCEEDED if made.state == SetState.COMPLETE else State.PARTIAL
     told = {"missing": result["missing"], "freeze": result["freeze"], "anomalies": made.anomalies}
     return Outcome({**set_summary(made), **told}, state)

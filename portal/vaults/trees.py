@@ -14,6 +14,7 @@ from backups import fetch
 from backups.fetch import Fetch
 from backups.fields import Fields
 from backups.job import RepositoryPlace
+from backups.listing import TREE
 from backups.trees import Node, Tree
 from portal.core import places
 from portal.core.services import audit
@@ -61,6 +62,15 @@ def tree_reading(found: BackupSet) -> Operation | None:
     return tried.filter(state__in=ACTIVE).first() or tried.first()
 
 
+def tree_adopt(found: BackupSet, work: Path) -> None:
+    """Keep the tree that an agent left in the folder of its operation, if it left one."""
+    made, file = work / TREE, tree_file(found.pk)
+    if made.exists():  # not when an earlier attempt had moved it before it was killed
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made.replace(file)
+        trees_sweep()
+
+
 def trees_sweep() -> None:
     """Remove the trees of sets that are gone, and the ones unused for longest when all together take too much."""
     folder = tree_file("x").parent
@@ -92,12 +102,7 @@ def index(ctx: Context) -> Outcome:
     found = BackupSet.objects.select_related("repository").get(pk=ctx.params["set"])
     options = {"snapshot": found.snapshot_id}
     result = run_agent(ctx, agent_job(ctx, "tree", repository=found.repository, set_id=found.pk, options=options))
-    file = tree_file(found.pk)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = ctx.work / result["file"]
-    if made.exists():  # an earlier attempt may have moved it before it was killed
-        made.replace(file)
-    trees_sweep()
+    tree_adopt(found, ctx.work)
     return Outcome({"set": found.pk, "files": result["files"]})
 
 

@@ -23,6 +23,7 @@ from portal.vaults.jobs import Job, agent_job, repository_place
 from portal.vaults.measures import measure_record
 from portal.vaults.models import BackupSet, Repository, SetCopy, SetState
 from portal.vaults.sets import set_delete_obstacle
+from portal.vaults.trees import trees_sweep
 
 _PRUNE = "`python3 manage.py repositories prune {name}"
 FULL_REMEDY = {
@@ -185,6 +186,7 @@ def _record_removed(repository: Repository, removed: list[str], why: str) -> Non
         SetCopy.objects.filter(repository=repository, set_id__in=removed).delete()
         for name in removed:
             audit(action="set.removed", target=f"set:{name}", data={"repository": repository.name, "why": why})
+    trees_sweep()
 
 
 def _may_remove(target: str, _params: Params) -> None:

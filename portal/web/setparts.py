@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ from portal.vaults.models import BackupSet
 from portal.web import words
 
 ORDER = ("documents", "vectors", "models", "postgres", "config")
+# The database keeps no order of what is inside a field.
+_STEPS = ("preflight", "prepare", "freeze", "dump", "verify", "commit")
+_VERSIONS = ("ragkeep", "postgres", "chroma", "restic", "pg_dump")
 # Figures with a column of their own.
 _COLUMNS = ("files", "bytes", "bytes_added", "seconds", "errors")
 
@@ -55,7 +58,7 @@ def parts(found: BackupSet) -> Parts:
         versions=_versions(detail.get("versions") or {}),
         models=_models(detail),
         collections=list(detail.get("collections") or []),
-        steps=[(words.plain_name(name).capitalize(), value) for name, value in (detail.get("steps") or {}).items()],
+        steps=[(words.plain_name(n).capitalize(), value) for n, value in _sorted(detail.get("steps"), _STEPS)],
         questions=detail.get("questions"),
         missing=missing,
         missing_count=int(detail.get("missing_count") or len(missing)),
@@ -65,6 +68,11 @@ def parts(found: BackupSet) -> Parts:
         compared_with=str(detail.get("compared_with") or ""),
         counts=found.counts,
     )
+
+
+def _sorted(found: Mapping[str, Any] | None, order: Sequence[str]) -> list[tuple[str, Any]]:
+    """Items in the order of `order`, then by name."""
+    return sorted((found or {}).items(), key=lambda item: (order.index(item[0]) if item[0] in order else 99, item[0]))
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -96,7 +104,8 @@ def _remark(key: str, value: object) -> str:
 
 def _versions(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     extensions = found.get("extensions") or {}
-    shown = [(name, value) for name, value in found.items() if name not in ("extensions", "postgres_major") and value]
+    hidden = ("extensions", "postgres_major")
+    shown = [(name, value) for name, value in _sorted(found, _VERSIONS) if name not in hidden and value]
     named = [(words.plain_name(name).capitalize(), str(value)) for name, value in shown]
     listed = ", ".join(f"{name} {version}" for name, version in extensions.items())
     return [*named, *([("Extensions", listed)] if listed else [])]

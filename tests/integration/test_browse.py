@@ -45,10 +45,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Pos
 
 
 @pytest.fixture(scope="module")
-def snapshot(stack: SampleStack) -> str:
-    made = sample_stack.run_agent(stack.job())
+def backup(stack: SampleStack) -> tuple[str, Path]:
+    """A set: its snapshot, and the tree that the backup left."""
+    job = stack.job()
+    made = sample_stack.run_agent(job)
     assert made.last.get("state") == "complete", (made.last, made.log)
-    return str(made.last["snapshot_id"])
+    return str(made.last["snapshot_id"]), Path(job["work"]) / listing.TREE
+
+
+@pytest.fixture(scope="module")
+def snapshot(backup: tuple[str, Path]) -> str:
+    return backup[0]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,11 @@ def test_the_tree_shows_documents_as_people_named_them(tree: Tree) -> None:
     assert node(tree, "/postgres/database.dump").bytes > 1000
     assert node(tree, "/models/blobs").files == 2
     assert [found.name for found in tree.search("ÜNÏCODE", node(tree, "/"))] == ["Ünïcode 文書.txt"]
+
+
+def test_a_backup_leaves_the_tree_that_the_repository_would_give(backup: tuple[str, Path], tree: Tree) -> None:
+    with Tree(backup[1]) as left:
+        assert left.files(node(left, "/")) == tree.files(node(tree, "/"))
 
 
 def test_a_file_comes_as_it_was(stack: SampleStack, snapshot: str, tree: Tree, repository: fetch.Fetch) -> None:

@@ -1,4 +1,4 @@
-"""Sets in a second repository, where a set can be read, and the change of a repository's key."""
+"""Sets in a second repository, and the change of a repository's key."""
 
 from __future__ import annotations
 
@@ -21,19 +21,6 @@ from portal.vaults.agent import run_agent
 from portal.vaults.jobs import agent_job, repository_place
 from portal.vaults.models import BackupSet, Plan, Repository, SetCopy, SetState
 from portal.vaults.upkeep import repository_at
-
-
-def set_source(found: BackupSet) -> tuple[Repository, str]:
-    """Where a set is best read from, and its snapshot there: its own repository, or a copy when that one is gone or
-    the set is damaged in it."""
-    copy = found.copies.select_related("repository").order_by("created_at").first()
-    if copy and (found.verify_error or found.removed_at or _gone(found.repository)):
-        return copy.repository, copy.snapshot_id
-    return found.repository, found.snapshot_id
-
-
-def _gone(repository: Repository) -> bool:
-    return repository.is_local and not (Path(repository.url) / "config").is_file()
 
 
 def copies_missing(repository: Repository) -> list[BackupSet]:

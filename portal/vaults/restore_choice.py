@@ -12,13 +12,14 @@ from portal.core import places
 from portal.operations.errors import OperationRefused
 from portal.operations.registry import Params
 from portal.vaults.models import BackupSet, SetState
+from portal.vaults.selectors import set_source
 
 EXACT, MERGE = "exact", "merge"
 STACK = "stack:"
 
 
 def set_of(params: Params) -> BackupSet:
-    """The set that the parameters name.
+    """The set that the parameters name; its `repository` is the one it is read from, which can be that of a copy.
 
     Raises:
         OperationRefused: there is no such set, or it is not complete.
@@ -28,10 +29,11 @@ def set_of(params: Params) -> BackupSet:
         raise OperationRefused(
             f"There is no backup set {params.get('set')!r}.", remedy="`python3 manage.py sets` lists what there is."
         )
-    if found.removed_at is not None:
+    if found.removed_at is not None and not found.copies.exists():
         raise OperationRefused(f"The set {found.pk} was removed from its repository.", remedy="Choose another one.")
     if found.state != SetState.COMPLETE:
         raise OperationRefused(f"The set {found.pk} is {found.state}.", remedy="Choose a complete one.")
+    found.repository = set_source(found)[0]
     return found
 
 

@@ -52,6 +52,19 @@ def set_last_proven(*, stack: str | None = None) -> BackupSet | None:
     return (sets.filter(stack=stack) if stack else sets).first()
 
 
+def set_source(found: BackupSet) -> tuple[Repository, str]:
+    """Where a set is best read from, and its snapshot there: its own repository, or a copy when that one is gone or
+    the set is damaged in it."""
+    copy = found.copies.select_related("repository").order_by("created_at").first()
+    if copy and (found.verify_error or found.removed_at or _gone(found.repository)):
+        return copy.repository, copy.snapshot_id
+    return found.repository, found.snapshot_id
+
+
+def _gone(repository: Repository) -> bool:
+    return repository.is_local and not (Path(repository.url) / "config").is_file()
+
+
 def restore_kept(*, stack: str | None = None) -> Restore | None:
     """The restore that can still be undone or confirmed, if any."""
     kept = Restore.objects.select_related("set", "operation").filter(state=RestoreState.KEPT)

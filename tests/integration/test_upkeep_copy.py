@@ -10,9 +10,10 @@ import pytest
 from portal.operations.errors import OperationRefused
 from portal.operations.models import State
 from portal.operations.services import operation_start
-from portal.vaults.copies import copies_missing, set_source
+from portal.vaults.copies import copies_missing
 from portal.vaults.models import Plan, Repository, SetCopy
-from portal.vaults.selectors import repository_get_default
+from portal.vaults.restore_choice import set_of
+from portal.vaults.selectors import repository_get_default, set_source
 from tests.support.vault import Stock, Vault, stocked, vault
 
 __all__ = ["stocked", "vault"]
@@ -35,6 +36,7 @@ def test_a_killed_copy_is_resumed_and_the_copy_serves_when_the_first_is_gone(vau
     shutil.rmtree(first.url)
     source, snapshot = set_source(sets[0])
     assert source == second
+    assert set_of({"set": sets[0].pk}).repository == second
     target = vault.root / "restored"
     vault.maintenance(source).restore(snapshot, folder="/set", target=target)
     assert (target / "config/stack.yaml").read_text() == f"name: {sets[0].pk}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from rag_api.collections import active_collection
 from rag_api.db import Pool, Row
 from rag_api.retrieval.fusion import Evidence, coverage, fuse, scale_of
 from rag_api.retrieval.lexical import LexicalReader, terms
+from rag_api.retrieval.share import chunk_counts, share_of, unfiltered_depth
 from rag_api.services import Services
 from rag_api.vectors import CollectionGoneError
 
@@ -72,7 +74,7 @@ def hybrid(services: Services, question: str, bases: Sequence[UUID], k: int) -> 
     """The `k` best passages of these bases by meaning and words; blocks, so call it from a thread.
 
     Args:
-        bases: the bases whose documents the asker may read; nothing outside them is looked at.
+        bases: the bases whose documents the asker may read; nothing outside them is served or weighed.
 
     Raises:
         EmbedderDownError, VectorsDownError: a dependency does not answer.
@@ -84,7 +86,8 @@ def hybrid(services: Services, question: str, bases: Sequence[UUID], k: int) -> 
     index = lexical_index(services.settings.index_dir)
     lexical = dict(index.search(question, bases, DEPTH))
     rows = _visible(services.pool, [*dense, *lexical], bases)
-    ranked = fuse(_served(dense, rows), _served(lexical, rows))[:k]
+    near = dict(islice(_served(dense, rows).items(), DEPTH))
+    ranked = fuse(near, _served(lexical, rows))[:k]
     weights, scale = index.weights(question), scale_of(services.settings.embed_model)
 
     def judged(row: Row) -> Evidence:
@@ -109,13 +112,16 @@ def nearest(services: Services, collection: str, vectors: Sequence[Sequence[floa
 
 
 def _dense(services: Services, question: str, bases: Sequence[UUID]) -> dict[UUID, float]:
+    """Score of each chunk near the question, nearest first; some of them may have to be dropped, see `share`."""
     with services.pool.connection() as connection:
         collection = active_collection(connection)
     if collection is None:
         return {}
+    share = share_of(chunk_counts(services.pool).now(), bases)
+    unfiltered = unfiltered_depth(share, DEPTH, _SLACK)
     (vector,) = services.embedder.embed_questions([question])
     try:
-        (hits,) = services.vectors.query(collection.name, [vector], DEPTH, bases)
+        (hits,) = services.vectors.query(collection.name, [vector], unfiltered or DEPTH, None if unfiltered else bases)
     except CollectionGoneError:
         return {}  # wiped, and not yet rebuilt by the ingest worker: words still find
     return {hit.chunk_id: hit.score for hit in hits}

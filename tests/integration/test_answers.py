@@ -193,6 +193,20 @@ def test_a_chunk_that_postgres_does_not_serve_is_never_shown(rag: Rag) -> None:
             assert chunk["chunk_id"] not in [hit["chunk_id"] for hit in hits]
 
 
+def test_who_may_read_most_of_everything_sees_nothing_of_the_rest(rag: Rag) -> None:
+    account = {"email": "otto@ragkeep.local", "name": "Otto", "password": secrets.token_urlsafe(16)}
+    made = rag.client.post("/api/users", json=account).raise_for_status().json()
+    ((theirs,),) = rag.rows("SELECT id FROM bases WHERE owner_id = %s", made["id"])
+    ((document, ours),) = rag.rows("SELECT id, base_id FROM documents WHERE name = 'pump.txt'")
+    move = "UPDATE documents SET base_id = %s WHERE id = %s"
+    with psycopg.connect(rag.settings.postgres_conninfo(), autocommit=True) as connection:
+        connection.execute(move, (theirs, document))
+        found = rag.client.post("/api/search", json={"question": "coolant pump", "k": 20}).json()["hits"]
+        connection.execute(move, (ours, document))
+    assert found
+    assert str(document) not in [hit["document_id"] for hit in found]
+
+
 def test_the_canary_asks_by_vectors_with_the_internal_token_only(rag: Rag) -> None:
     embed = {"model": "all-minilm", "input": [GRANITE, "coolant pump"]}
     vectors = httpx.post(f"{rag.settings.ollama_url}/api/embed", json=embed, timeout=60).json()["embeddings"]

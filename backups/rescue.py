@@ -17,6 +17,7 @@ from typing import Any
 from backups.errors import BackupError, ToolMissing
 from backups.job import RepositoryPlace
 from backups.repository import Repository
+from backups.restic import local_folder
 from backups.restore import extract, sets
 from backups.restore.sets import FoundSet
 
@@ -56,6 +57,9 @@ def _command(
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--repository", required=True, metavar="URL", help="folder or address of the restic repository")
     parser.add_argument("--password-file", type=Path, required=True, metavar="FILE", help="file with its password")
+    parser.add_argument(
+        "--credentials-file", type=Path, metavar="FILE", help="NAME=VALUE lines that the repository's place asks for"
+    )
     parser.add_argument("--restic", type=Path, metavar="PROGRAM", help="restic 0.17 or later, when it is not found")
     parser.add_argument("--pg-bin", type=Path, metavar="FOLDER", help="folder of pg_restore, when it is not found")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -66,6 +70,9 @@ def _command(
 def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", required=True, metavar="ID", help="id of the set, or `latest` for the last complete one"
+    )
+    parser.add_argument(
+        "--source", action="append", metavar="NAME", help="only this source, e.g. documents or portal; can be repeated"
     )
 
 
@@ -99,7 +106,7 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _extract(arguments: argparse.Namespace, repository: Repository, target: Path) -> int:
     found = sets.find_set(repository, arguments.set, allow_partial=True)
-    report = extract.extract(found, repository, target, _pg_bin(arguments))
+    report = extract.extract(found, repository, target, _pg_bin(arguments), arguments.source or found.manifest.sources)
     report["target"] = str(target) if arguments.run is _restore else None
     _say(arguments, {"set": found.manifest.set_id, "state": found.state, **report}, list(_sentences(found, report)))
     return OK if found.state == "complete" else PARTIAL
@@ -110,7 +117,7 @@ def _sentences(found: FoundSet, report: dict[str, Any]) -> Iterator[str]:
     yield f"Set {found.manifest.set_id} of {found.manifest.taken_at:%Y-%m-%d %H:%M} UTC is {found.state}."
     flaws = report["flaws"]
     yield f"Files: {files}; " + (f"not as set.json lists them: {', '.join(flaws[:10])}" if flaws else "all as listed.")
-    if report["dump_entries"] is None:
+    if report["dump_entries"] is None and "postgres" in report["files"]:
         yield "The database dump was not opened, because pg_restore is not here; its checksum is right."
     if found.manifest.missing:
         yield f"Missing since the backup: {', '.join(found.manifest.missing[:10])}"
@@ -131,7 +138,9 @@ def _with_repository(arguments: argparse.Namespace, act: Callable[[Repository], 
 @contextmanager
 def _repository(arguments: argparse.Namespace) -> Iterator[Repository]:
     """The repository, proven to open; restic's cache lives as long as the command."""
-    place = RepositoryPlace("", arguments.repository, arguments.password_file)
+    folder = local_folder(arguments.repository)
+    url = str(folder.absolute()) if folder else arguments.repository
+    place = RepositoryPlace("", url, arguments.password_file, arguments.credentials_file)
     with tempfile.TemporaryDirectory(prefix="ragkeep-rescue-") as cache:
         repository = Repository(place, _restic(arguments), Path(cache))
         repository.version()

@@ -99,7 +99,7 @@ def _fields(report: Report) -> dict[str, Any]:
 
 def _text(report: Report) -> str:
     where, settled, manifest = report.installation, report.settled, report.found.manifest
-    accounts = f"{settled['accounts']} accounts with their old passwords, {settled['sets']} sets in the list"
+    accounts = f"{settled['accounts']} with their old passwords; {settled['sets']} sets in the list"
     lines = [
         f"Recovered: questions are answered {report.seconds:g} s after the command.",
         f"  Set       {manifest.set_id}, taken {manifest.taken_at:%Y-%m-%d %H:%M} UTC",

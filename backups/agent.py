@@ -88,7 +88,7 @@ def _carry_out(job: Job, journal: Journal) -> dict[str, Any]:
     fence = Fence(job.fence, job.attempt)
     fence.check()
     with agent_lock(job.work):
-        context = Context(journal, fence)
+        context = Context(journal, fence, job.kind)
         if job.kind != "backup":  # which lowers itself, but for its freeze
             lower(job.limits, journal.log)
         upkeep.clear_dead(job, context)

@@ -1,4 +1,4 @@
-"""A named point at which a test may hold a process and kill it."""
+"""Named points at which a test may hold a process and kill it, or write down which points there are."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from pathlib import Path
 
 
 def reach(point: str) -> None:
-    """Wait here for ever when a test asks for it, in one of two ways.
+    """Wait here for ever when a test asks for it; without a folder `faults` in the installation nothing happens.
 
-    * The environment names this point and a file inside an existing folder called `faults`: the file is created.
-    * An installation's own `faults` folder holds `<point>.armed`: it is renamed to `<point>.reached`, so that the next
-      process passes. This reaches agents whose environment is not the test's to choose.
+    `faults/<point>.armed` is renamed to `<point>.reached`, so that the next process passes, and this one waits.
+    In an existing file `faults/points` every point is noted on a line of its own.
     """
-    file = Path(os.environ.get("RAGKEEP_FAULT_FILE", ""))
-    if os.environ.get("RAGKEEP_FAULT") == point and file.parent.name == "faults" and file.parent.is_dir():
-        file.touch()
-        threading.Event().wait()
-    armed = Path(os.environ.get("RAGKEEP_VAR", "")) / "faults" / f"{point}.armed"
-    if armed.is_absolute() and armed.is_file():
+    folder = Path(os.environ.get("RAGKEEP_VAR", "")) / "faults"
+    if not folder.is_absolute() or not folder.is_dir():
+        return
+    noted = folder / "points"
+    if noted.is_file():
+        with noted.open("a", encoding="utf-8") as file:
+            file.write(f"{point}\n")
+    armed = folder / f"{point}.armed"
+    if armed.is_file():
         armed.rename(armed.with_suffix(".reached"))
         threading.Event().wait()

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from backups import fault
 from backups.errors import BackupError, FencedOff, OperationBusy
 
 EXIT_OK = 0
@@ -92,11 +93,12 @@ class Fence:
 
 
 class Context:
-    """What every job gets besides the job itself: the journal and, through `step`, the fence."""
+    """What every job gets besides the job itself: the journal and, through `step`, the fence. `kind`: the job's."""
 
-    def __init__(self, journal: Journal, fence: Fence) -> None:
+    def __init__(self, journal: Journal, fence: Fence, kind: str = "job") -> None:
         self.journal = journal
         self.fence = fence
+        self._kind = kind
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -108,6 +110,7 @@ class Context:
         """
         self.fence.check()
         self.journal.step(name, "started", data)
+        fault.reach(f"agent.{self._kind}.{name}.started")
         began = time.monotonic()
         outcome: dict[str, Any] = {}
         try:
@@ -121,6 +124,7 @@ class Context:
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
         self.journal.step(name, "done", {"seconds": self.seconds[name], **outcome})
+        fault.reach(f"agent.{self._kind}.{name}.done")
 
 
 @contextmanager

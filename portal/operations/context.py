@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F, Max
 from django.db.models.functions import Now
 
+from backups import fault
 from portal.operations import fencing
 from portal.operations.errors import Cancelled, Fenced, OperationError
 from portal.operations.events import announce, touch
@@ -95,6 +96,7 @@ class Context:
                 operation=self.operation, ordinal=last + 1, name=name, title=title, attempt=self.attempt
             )
             touch(self.operation)
+        fault.reach(f"worker.{self.operation.kind}.{name}.started")
         return row
 
     def step_close(self, row: Step, state: StepState, data: Mapping[str, Any]) -> None:
@@ -104,6 +106,7 @@ class Context:
             open_row = Step.objects.filter(pk=row.pk, state=StepState.STARTED)
             open_row.update(state=state, data={**row.data, **data}, finished_at=Now())
             touch(self.operation)
+        fault.reach(f"worker.{self.operation.kind}.{row.name}.{state}")
 
     def note(self, name: str, data: Mapping[str, Any]) -> None:
         """Add to the open step's data at once, for whoever resumes after a crash inside the step."""

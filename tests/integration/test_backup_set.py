@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from backups.manifest import SET_JSON
+from backups.trees import NAMES
 from tests.support import servers
 from tests.support.sample_stack import SampleStack, run_agent, sample_stack, started, upserting, writing
 
@@ -45,9 +46,7 @@ def test_a_set_taken_under_writers_is_complete_and_consistent(stack: SampleStack
 
 def test_the_next_set_adds_little_and_restores_byte_by_byte(stack: SampleStack, tmp_path: Path) -> None:
     wanted = "20260131T020000Z-4f09ac"
-    elsewhere = stack.root / "elsewhere"  # a fault point outside a folder for faults is not honoured
-    ended = run_agent(stack.job(set=wanted), RAGKEEP_FAULT="freeze", RAGKEEP_FAULT_FILE=str(elsewhere))
-    assert not elsewhere.exists()
+    ended = run_agent(stack.job(set=wanted))
     assert (ended.status, ended.last["state"], ended.last["set"]) == (0, "complete", wanted)
     repository = stack.opened()
     (snapshot,) = repository.snapshots(tags=["ragkeep", f"set:{wanted}", "stack:rag"], host="rag-production")
@@ -55,7 +54,7 @@ def test_the_next_set_adds_little_and_restores_byte_by_byte(stack: SampleStack, 
     assert snapshot.bytes_added < snapshot.bytes_total
     manifest = stack.manifest(snapshot.id)
     stored = {str(node["path"]) for node in repository.ls(snapshot.id) if node["type"] == "file"}
-    assert stored == {manifest.snapshot_path(entry) for entry in manifest.files} | {SET_JSON}
+    assert stored == {manifest.snapshot_path(entry) for entry in manifest.files} | {SET_JSON, f"/set/{NAMES}"}
     repository.restore(snapshot.id, folder="/set", target=tmp_path / "set")
     for entry in manifest.files:
         if entry.source in ("postgres", "vectors", "config"):
@@ -89,9 +88,9 @@ def test_the_removal_gate_holds_until_the_commit_and_a_writer_past_the_gate_spoi
 
 
 def test_the_end_of_standard_input_ends_the_agent_and_the_freeze(stack: SampleStack) -> None:
-    held = stack.faults / "orphaned"
-    with started(stack.job(), RAGKEEP_FAULT="freeze", RAGKEEP_FAULT_FILE=str(held)) as agent:
-        servers.wait_until(held.exists, what="the freeze", seconds=60)
+    reached = stack.arm("freeze")
+    with started(stack.job()) as agent:
+        servers.wait_until(reached.exists, what="the freeze", seconds=60)
         agent.close_stdin()
         assert agent.wait(5) == 1
     servers.wait_until(stack.gate_is_open, what="the write gate", seconds=2)

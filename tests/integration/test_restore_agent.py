@@ -19,6 +19,7 @@ from backups.manifest import Manifest
 from backups.process import Running
 from backups.restore.jobs import JOBS
 from tests.support import servers
+from tests.support.faultpoints import arm
 from tests.support.restorable import SmallStack, alter_set, back_up
 from tests.support.servers import REPO, wait_until
 
@@ -27,13 +28,10 @@ pytestmark = pytest.mark.integration
 AGENT = (str(servers.BIN / "python"), "-m", "backups", "agent")
 
 
-def start(
-    stack: SmallStack, kind: str, *, attempt: int = 1, set_id: str | None = None, fault: Path | None = None
-) -> Running:
+def start(stack: SmallStack, kind: str, *, attempt: int = 1, set_id: str | None = None) -> Running:
     stack.work.mkdir(parents=True, exist_ok=True)
     (stack.work / "fence").write_text(str(attempt))
-    hold = {} if fault is None else {"RAGKEEP_FAULT": "swap", "RAGKEEP_FAULT_FILE": str(fault)}
-    agent = Running(AGENT, env={**os.environ, **hold}, cwd=REPO)
+    agent = Running(AGENT, env={**os.environ, "RAGKEEP_VAR": str(stack.root)}, cwd=REPO)
     agent.send(json.dumps(stack.job_fields(kind, set_id=set_id, attempt=attempt, options={})) + "\n")
     return agent
 
@@ -89,10 +87,9 @@ def is_new(stack: SmallStack) -> dict[str, bool]:
 
 def kill_in_swap(stack: SmallStack) -> None:
     """Start a swap and kill the agent, with everything it started, between two volumes."""
-    faults = stack.root / "faults"
-    faults.mkdir(exist_ok=True)
-    with start(stack, "swap", fault=faults / stack.operation) as agent:
-        wait_until((faults / stack.operation).exists, what="the swap's fault point")
+    reached = arm(stack.root, "swap")
+    with start(stack, "swap") as agent:
+        wait_until(reached.exists, what="the swap's fault point")
         os.kill(agent.pid, signal.SIGKILL)
         agent.wait(10)
     assert len(set(is_new(stack).values())) == 2, "the swap must have been killed half-way"

@@ -18,6 +18,7 @@ import psycopg
 
 from backups import process
 from portal.runtime import ports
+from tests.support import faultpoints
 from tests.support.servers import REPO, wait_until
 
 # Offsets of the ports an installation takes above its base port.
@@ -79,10 +80,7 @@ class Product:
 
     def arm(self, point: str) -> Path:
         """Make the next agent stop at `point`; returns the file that appears when it has."""
-        folder = self.var / "faults"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{point}.armed").touch()
-        return folder / f"{point}.reached"
+        return faultpoints.arm(self.var, point)
 
 
 def free_base() -> int:

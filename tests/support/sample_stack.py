@@ -28,6 +28,7 @@ from backups.job import RepositoryPlace
 from backups.manifest import SET_JSON, Manifest
 from backups.repository import Repository
 from tests.support import servers
+from tests.support.faultpoints import arm
 
 COLLECTIONS = chroma.COLLECTIONS
 DIMENSION = 16
@@ -108,9 +109,9 @@ class SampleStack:
         job["tools"].update({name: str(path) for name, path in (tools or {}).items()})
         return job
 
-    @property
-    def faults(self) -> Path:
-        return self.root / "faults"
+    def arm(self, point: str) -> Path:
+        """Make the next agent stop at `point`; returns the file that appears when it has."""
+        return arm(self.root, point)
 
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.postgres.url(self.database), autocommit=True)
@@ -187,7 +188,8 @@ class SampleStack:
 
 def started(job: dict[str, Any], prefix: Sequence[str] = (), **environment: str) -> process.Running:
     """An agent that has been given its job; its standard input stays open. `prefix`: what starts it."""
-    env = {**os.environ, "PYTHONPATH": str(servers.REPO), **environment}
+    root = str(Path(job["work"]).parents[1])
+    env = {**os.environ, "PYTHONPATH": str(servers.REPO), "RAGKEEP_VAR": root, **environment}
     running = process.Running((*prefix, sys.executable, "-m", "backups.agent"), env=env, cwd=servers.REPO)
     running.send(json.dumps(job) + "\n")
     return running
@@ -232,7 +234,7 @@ def run_agent(job: dict[str, Any], prefix: Sequence[str] = (), **environment: st
 @contextmanager
 def sample_stack(root: Path, postgres: servers.Postgres, documents: int = 6) -> Iterator[SampleStack]:
     """A stack with `documents` documents of two chunks each, and an initialised repository."""
-    for name in ("volumes/documents/live", "volumes/index/live", "secrets", "faults", "conf"):
+    for name in ("volumes/documents/live", "volumes/index/live", "secrets", "conf"):
         (root / name).mkdir(parents=True)
     (root / "conf/stack.yaml").write_text("name: rag\n")
     (root / "secrets/postgres").write_text(postgres.password + "\n")

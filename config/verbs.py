@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "repositories": Verb("config.cli.repositories", "Add, test, adopt and remove the places where sets are kept."),
     "plans": Verb("config.cli.plans", "Say what is backed up when, where to, and how long it is kept."),
     "sets": Verb("config.cli.sets", "List the backup sets."),
+    "sources": Verb("config.cli.sources", "Add and test what sets hold besides the stack itself.", as_caller=True),
     "restore": Verb("config.cli.restore", "Restore a backup set, undo a restore, or confirm it."),
     "drill": Verb("config.cli.drill", "Prove that a backup set can be restored."),
     "recover": Verb("config.cli.recover", "Bring a lost installation back on a blank machine."),

@@ -25,7 +25,7 @@ HIGHEST_OFFSET = 21
 ADMIN_EMAIL = "admin@ragkeep.local"
 PORTAL_ALIAS = "portal:8000"
 # What the operator may choose about the stack; remembered from one start to the next.
-CHOSEN = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
+CHOSEN = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "PULLABLE_MODELS", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 

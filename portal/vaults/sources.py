@@ -20,9 +20,18 @@ from portal.core.services import audit
 from portal.operations.errors import InputInvalid, OperationRefused
 from portal.vaults.bare import sources_look
 from portal.vaults.models import ExtraSource, Plan, Repository, SourceKind
+from portal.vaults.selectors import set_last_good
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:_-]{0,252})")
+OWN_TITLES = {
+    "documents": "Files as people uploaded them",
+    "vectors": "Chroma's store",
+    "models": "Manifests and files of the models",
+    "postgres": "The database of the RAG service",
+    "config": "What the stack was started with",
+    PORTAL: "Plans, accounts and history of this portal",
+}
 DEFAULT_PORTS = {SourceKind.POSTGRES: 5432, SourceKind.REDIS: 6379}
 
 
@@ -229,3 +238,35 @@ def _meet(one: Path, other: Path) -> bool:
 
 def _target(source: ExtraSource) -> str:
     return f"source:{source.stack}/{source.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source as a list shows it. `figures`: files, bytes and bytes_added of the last good set; None before one."""
+
+    name: str
+    title: str
+    where: str
+    figures: dict[str, Any] | None
+    further: bool = False
+
+
+def source_rows(*, stack: str) -> list[SourceRow]:
+    """Every source of a stack's sets: those of every stack, the portal, the further ones."""
+    good = set_last_good(stack=stack)
+    held: dict[str, Any] = good.sources if good else {}
+    own = [SourceRow(name, title, "in every set", held.get(name)) for name, title in OWN_TITLES.items()]
+    further = [
+        SourceRow(row.name, row.get_kind_display(), where_of(row), held.get(row.name), True)
+        for row in source_list(stack=stack)
+    ]
+    return own + further
+
+
+def where_of(source: ExtraSource) -> str:
+    """Where a source is, in words; never a secret."""
+    told = source.settings
+    if source.kind == SourceKind.FOLDER:
+        return f"{told['path']}{', mounted' if told.get('mountpoint') else ''}"
+    server = "the stack's own server" if told.get("own") else f"{told['host']}:{told['port']}"
+    return f"{told['database']} on {server}" if source.kind == SourceKind.POSTGRES else server

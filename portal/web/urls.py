@@ -19,6 +19,7 @@ from portal.web.views import (
     recovery,
     restore,
     sets,
+    sources,
     stack,
 )
 
@@ -47,6 +48,10 @@ urlpatterns = [
     path("sets/<slug:set_id>/restore/preview/", restore.set_preview, name="set-preview"),
     path("restores/<int:restore_id>/undo/", restore.restore_undo, name="restore-undo"),
     path("restores/<int:restore_id>/keep/", restore.restore_keep, name="restore-keep"),
+    path("sources/", sources.sources, name="sources"),
+    path("sources/add/", sources.source_new, name="source-add"),
+    path("sources/<slug:source>/test/", sources.source_try, name="source-test"),
+    path("sources/<slug:source>/remove/", sources.source_delete, name="source-remove"),
     path("plans/", plans.plans, name="plans"),
     path("plans/add/", plans.plan_new, name="plan-new"),
     path("plans/<slug:plan_name>/", plans.plan_one, name="plan"),

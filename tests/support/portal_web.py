@@ -25,12 +25,14 @@ from portal.vaults.models import (
     BackupSet,
     Drill,
     DrillState,
+    ExtraSource,
     GoldenQuestion,
     Plan,
     Repository,
     Restore,
     RestoreState,
     SetState,
+    SourceKind,
 )
 from tests.support import servers
 
@@ -140,6 +142,7 @@ def rows(folder: Path) -> Rows:
         downtime_ms=8340,
         kept_until=now + timedelta(hours=23),
     )
+    ExtraSource.objects.create(stack="rag", name="wiki", kind=SourceKind.FOLDER, settings={"path": "/srv/wiki"})
     write_secret(folder / "mail.url", "json://127.0.0.1:9/alarms")
     Channel.objects.create(name="mail", url_file=str(folder / "mail.url"))
     done = good.operation

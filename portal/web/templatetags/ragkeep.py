@@ -49,7 +49,7 @@ _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
     ("Stack", "stack", "stack", ("stack", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
-    ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit")),
+    ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
     ("Drills", "shield", "drills", ("drills", "question-add")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),

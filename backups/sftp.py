@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from backups.errors import (
     HostKeyChanged,
@@ -138,7 +138,8 @@ def sign_in(address: Address, options: PlaceOptions) -> str:
         RepositoryRefused: it does not let us in.
         RepositoryUnreachable
     """
-    listing = _batch(address, options, [f"-df {_quoted(address.path)}"])
+    parent = str(PurePosixPath(address.path).parent)
+    listing = _batch(address, options, [f"-df {_quoted(folder)}" for folder in (address.path, parent)])
     if listing is None:
         user = address.user or "this account"
         raise RepositoryRefused(

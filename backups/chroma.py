@@ -12,12 +12,14 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from backups.errors import StagingInvalid, ToolMissing
@@ -27,7 +29,7 @@ from backups.sources.vectors import DATABASE
 Vectors = NDArray[np.float32]
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
-PAGE = 2000
+PAGE = 5000
 START_SECONDS = 60.0
 
 
@@ -103,18 +105,20 @@ class Store:
         return int(self._ask("GET", f"{COLLECTIONS}/{collection}/count"))
 
     def vectors(self, collection: str) -> Iterator[tuple[list[str], Vectors]]:
-        """Every stored vector, in pages of at most 2,000: ids and an array (n, dimension)."""
-        offset = 0
-        while True:
-            page = self._ask(
-                "POST",
-                f"{COLLECTIONS}/{collection}/get",
-                {"limit": PAGE, "offset": offset, "include": ["embeddings"]},
-            )
-            if not page["ids"]:
-                return
-            yield page["ids"], np.asarray(page["embeddings"], dtype=np.float32)
-            offset += len(page["ids"])
+        """Every stored vector, in pages of at most 5,000: ids and an array (n, dimension).
+
+        Chroma looks up the next page while the caller has the last one.
+        """
+        with ThreadPoolExecutor(1, "page") as ahead:
+            page, offset = ahead.submit(self._page, collection, 0), 0
+            while (found := page.result())["ids"]:
+                offset += len(found["ids"])
+                page = ahead.submit(self._page, collection, offset)
+                yield found["ids"], np.asarray(found["embeddings"], dtype=np.float32)
+
+    def _page(self, collection: str, offset: int) -> Any:  # noqa: ANN401 - decoded JSON
+        body = {"limit": PAGE, "offset": offset, "include": ["embeddings"]}
+        return self._ask("POST", f"{COLLECTIONS}/{collection}/get", body)
 
     def nearest(self, collection: str, vector: Vectors, k: int) -> list[str]:
         """What the index itself finds for a vector of shape (dimension,)."""
@@ -125,7 +129,7 @@ class Store:
         try:
             answer = self._client.request(method, path, json=body)
             answer.raise_for_status()
-            return answer.json()
+            return orjson.loads(answer.content)
         except (httpx.HTTPError, ValueError) as error:
             raise StagingInvalid(f"Chroma cannot read the copy of its store: {error}") from None
 

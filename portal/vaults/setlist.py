@@ -103,6 +103,15 @@ class Day:
         return next((name for name in ("complete", "partial", "failed", "removed") if getattr(self, name)), "none")
 
     @property
+    def iso(self) -> str:
+        return self.date.isoformat()
+
+    @property
+    def title(self) -> str:
+        """`3 November: 2 complete, 1 failed`."""
+        return f"{self.date.day} {self.date:%B}: {self.text}"
+
+    @property
     def trouble(self) -> bool:
         """Whether something went wrong although a set of that day is complete."""
         return bool(self.complete and (self.partial or self.failed))

@@ -12,6 +12,8 @@ from django.db import connection, transaction
 from playwright.sync_api import Browser, Page, expect
 from pytest_django import Settings
 
+from backups import trees
+from backups.trees import Entry
 from portal.operations.events import announce
 from portal.operations.models import Operation, State, Step
 from tests.support import browser, portal_web, servers
@@ -68,7 +70,11 @@ def used(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> R
     settings.VAR_DIR = tmp_path
     settings.VALKEY_URL = valkey_server.url
     portal_web.clients()
-    return portal_web.rows(tmp_path)
+    made = portal_web.rows(tmp_path)
+    names = ("report.pdf", 'a "quoted" name\nin two lines.txt', "a very long name " * 12)
+    found = [Entry(("documents", name), f"/x/{number}", 5_000_000) for number, name in enumerate(names)]
+    trees.write(tmp_path / "control" / "trees" / f"{made.good.pk}.sqlite3", found)
+    return made
 
 
 @pytest.fixture
@@ -93,7 +99,9 @@ def addresses(used: Rows, running: Operation) -> list[str]:
     shown = [f"/operations/{row.pk}/" for row in (running, used.failed, used.done)]
     return [
         "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", good, f"/sets/{used.partial.pk}/",
-        f"{good}restore/", f"{good}restore/preview/", "/operations/", *shown, "/help/", "/password/",
+        f"{good}restore/", f"{good}restore/preview/", "/sets/?state=partial&pinned=on", f"{good}browse/",
+        f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",
+        "/password/",
     ]  # fmt: skip
 
 

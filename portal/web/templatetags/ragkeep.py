@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +75,7 @@ def stylesheet(layer: str) -> str:
 
 
 @register.simple_tag
+@functools.cache
 def icon(name: str, tone: str = "") -> SafeString:
     """An icon as inline SVG, hidden from screen readers: a word always stands beside it."""
     spin = " icon--spin" if name == "busy" else ""

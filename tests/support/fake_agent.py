@@ -1,6 +1,6 @@
 """Speaks the agent's protocol and does nothing else: for tests of what the portal does around the agent.
 
-`fake_agent.py FOLDER`: a file KIND.fail in the folder makes that job fail, KIND.die kills the process once, KIND.wait
+`fake_agent.py FOLDER`: a file KIND.json in the folder replaces parts of the result, KIND.fail makes that job fail, KIND.die kills the process once, KIND.wait
 makes it wait for ever after creating KIND.waiting; `calls` gets one line for each job.
 """
 
@@ -74,7 +74,9 @@ def main(folder: Path) -> int:
         say(type="result", state="ok", passed=False, checks=[wrong], canary={"passed": True})
         return 0
     made = job.get("set") or f"20260131T023000Z-{os.getpid():06x}"
-    say(type="result", **{"state": "ok", "set": made, **RESULTS.get(kind, {})})
+    answer = folder / f"{kind}.json"
+    told = json.loads(answer.read_text()) if answer.exists() else {}
+    say(type="result", **{"state": "ok", "set": made, **RESULTS.get(kind, {}), **told})
     return 0
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from backups.errors import BackupError
 from backups.journal import Context, Fence, Journal
+from backups.restore import merge
 from backups.restore.errors import DocumentUnknown, NotCarried, ScopeRefused
 from backups.restore.extract import TargetNotEmpty
 from backups.restore.jobs import JOBS
@@ -171,6 +172,29 @@ def test_merged_keeps_what_was_added_and_what_was_deleted_and_can_be_undone(libr
     library.perform("swap", merge=True, keep_deleted=True)
     assert library.documents() == MERGED
     library.perform("discard")
+    assert library.documents() == MERGED
+
+
+def test_a_merge_that_dies_anywhere_changes_nothing_and_is_made_up_for(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, take_up, left = library.documents(), merge.adopt, 0
+
+    def dying(*given: Any) -> str:  # noqa: ANN401 - as adopt has them
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return take_up(*given)
+
+    monkeypatch.setattr(merge, "adopt", dying)
+    for number in range(4):
+        left = number
+        with pytest.raises(KeyboardInterrupt):
+            library.perform("swap", merge=True, keep_deleted=True)
+        assert library.documents() == before
+    monkeypatch.undo()
+    library.perform("swap", merge=True, keep_deleted=True)
     assert library.documents() == MERGED
 
 

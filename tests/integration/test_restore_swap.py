@@ -210,6 +210,33 @@ def test_a_swap_crashed_at_any_change_can_be_finished_and_undone(
     assert number > 7, "the swap must have had many changes to crash at"
 
 
+SOME = (
+    Staged(SET, ("models",), emptied=(), database=False),
+    Staged(SET, ("documents",), emptied=("index",)),
+)
+
+
+@pytest.mark.parametrize("staged", SOME, ids=["models", "documents and database"])
+@pytest.mark.parametrize("undo", [False, True], ids=["finish", "undo"])
+def test_a_swap_of_some_sources_crashed_at_any_change_leaves_the_others_alone(
+    undo: bool, staged: Staged, make_target: Callable[[bool], Target]
+) -> None:
+    target = make_target(False)
+    changed = {*staged.volumes, *staged.emptied, *(["database"] if staged.database else [])}
+    new = {name: NEW[name] if name in changed else OLD[name] for name in OLD}
+    number = 1
+    while crashes(target, lambda aim, checkpoint: swap.swap(aim, staged, checkpoint), number):
+        if undo:
+            swap.unswap(target, never)
+            assert is_all(target, OLD), f"undone after a crash at change {number}"
+        else:
+            swap.swap(target, None if target.journal() else staged, never)
+            assert is_all(target, new), f"finished after a crash at change {number}"
+            swap.unswap(target, never)
+        number += 1
+    assert number > 2, "the swap must have had changes to crash at"
+
+
 @pytest.mark.parametrize("then", ["undo again", "swap again"])
 def test_an_undo_crashed_at_any_change_can_go_either_way(
     way: str, then: str, make_target: Callable[[bool], Target]

@@ -1,0 +1,94 @@
+"""What must happen when a restore meets a fault; the number in a test's name is that of the list of faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backups import process
+from backups.job import RepositoryPlace
+from backups.repository import Repository
+from backups.restore import sets
+from tests.support import servers
+from tests.support.product import Product
+
+pytestmark = pytest.mark.integration
+
+Description = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def taken(product: Product) -> Iterator[str]:
+    """A set of its own, which is removed afterwards."""
+    set_id = str(product.json("backup")["set_id"])
+    yield set_id
+    product.manage("sets", "delete", set_id, "--yes")
+
+
+def repository_of(product: Product) -> Repository:
+    place = RepositoryPlace(
+        "", str(product.var / "repositories" / "default"), product.var / "control" / "secrets" / "repository_password"
+    )
+    return Repository(place, servers.RESTIC, product.var / "test-cache")
+
+
+def rewrite(product: Product, set_id: str, folder: Path, change: Callable[[Description], None]) -> None:
+    """Let the repository hold the set with another set.json, as another program would have written it."""
+    repository = repository_of(product)
+    snapshot = next(found for found in sets.set_snapshots(repository) if found.set_id == set_id)
+    described: Description = json.loads(repository.dump(snapshot.id, "/set/set.json"))
+    change(described)
+    (folder / "set").mkdir()
+    (folder / "set" / "set.json").write_text(json.dumps(described))
+    repository.backup(cwd=folder, paths=["set"], files=[], tags=snapshot.tags, host=snapshot.host)
+    env = {
+        **product.env,
+        "RESTIC_REPOSITORY": repository.place.url,
+        "RESTIC_PASSWORD_FILE": str(repository.place.password_file),
+    }
+    process.run([servers.RESTIC, "forget", snapshot.id], env=env)
+
+
+def of_a_newer_format(described: Description) -> None:
+    described["format"] = 99
+
+
+def of_a_newer_postgres(described: Description) -> None:
+    described["format"] = 1
+    described["versions"]["postgres_major"] = 99
+
+
+def too_large(described: Description) -> None:
+    described["versions"]["postgres_major"] = 18
+    described["files"][0]["bytes"] = 10**16
+
+
+def processes(product: Product) -> dict[str, Any]:
+    """Service -> the process it runs in."""
+    return {one["service"]: one["pid"] for group in product.json("status")["services"].values() for one in group}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "sentence"),
+    [
+        pytest.param(of_a_newer_format, "manifest_invalid", "newer Ragkeep", id="20-newer-format"),
+        pytest.param(of_a_newer_postgres, "set_too_new", "Postgres 18", id="20-newer-postgres"),
+        pytest.param(too_large, "space_short", "too small", id="21-target-too-small"),
+    ],
+)
+def test_20_and_21_are_refused_before_anything_stops(
+    product: Product, taken: str, tmp_path: Path, change: Callable[[Description], None], code: str, sentence: str
+) -> None:
+    rewrite(product, taken, tmp_path, change)
+    before = processes(product)
+    told = product.manage("restore", "--set", taken, "--yes", "--json", check=False)
+    error = json.loads(told.stdout)["error"]
+    assert (told.returncode, error["code"]) == (1, code)
+    assert sentence in error["message"]
+    assert processes(product) == before, "nothing was stopped"
+    assert "safety" not in told.stderr.lower(), "nothing was even backed up"
+    assert not list(product.volumes.glob("*/staging-*"))

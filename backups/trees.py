@@ -4,6 +4,8 @@
     /vectors, /postgres, /models, /config, /extra/<source>
     /set.json
 
+The portal's own database and secrets are left out: only a recovery reads them.
+
 A node knows where its bytes lie in the snapshot; names are only shown and looked up, never used as paths.
 """
 
@@ -25,6 +27,7 @@ from backups.manifest import SET_JSON, STAGED, Manifest
 NAMES = "documents.jsonl"
 NAMES_JSON = f"/{STAGED}/{NAMES}"
 
+PORTAL = "portal"
 FORMAT = 1
 DEPTH = 100
 FILES = 2_000_000
@@ -86,8 +89,9 @@ def entries(manifest: Manifest, names: Iterable[Mapping[str, Any]], live: Iterab
     """
     yield Entry(("set.json",), SET_JSON, 0)
     yield from _documents(manifest, names)
+    private = tuple(f"extra/{extra.name}/" for extra in manifest.extra if extra.kind == PORTAL)
     for entry in manifest.files:
-        if entry.source != "documents":
+        if entry.source != "documents" and not entry.path.startswith(private):
             own = entry.source == "models" and entry.path.startswith("blobs/")
             path = f"models/{entry.path}" if own else entry.path
             yield Entry(segments(path), manifest.snapshot_path(entry), entry.bytes, entry.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -143,9 +144,10 @@ class Timeline:
 
     @property
     def covered(self) -> tuple[int, int]:
-        """Days with a complete set that can be had, and all days."""
-        days = [day for week in self.weeks for day in week if day]
-        return sum(day.state == "complete" for day in days), len(days)
+        """Days with a complete set that can be had, and all days since the first one that left anything."""
+        states = [day.state for week in self.weeks for day in week if day]
+        states = list(itertools.dropwhile(lambda state: state == "none", states))
+        return states.count("complete"), len(states)
 
 
 def set_timeline(*, stack: str = "", now: datetime | None = None, weeks: int = WEEKS) -> Timeline:

@@ -116,7 +116,7 @@ def test_a_day_shows_the_best_it_left_and_that_something_went_wrong() -> None:
     assert days["2026-03-05"].text == "no backup"
     assert [len(week) for week in timeline.weeks] == [7, 7]
     assert timeline.weeks[-1][4] is None, "tomorrow"
-    assert timeline.covered == (1, 11)
+    assert timeline.covered == (1, 6)
 
 
 def test_a_day_of_the_calendar_leads_to_its_sets(seen: dict[str, Client], used: Rows, spare: BackupSet) -> None:

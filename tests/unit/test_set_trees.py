@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from backups import fetch, trees
-from backups.manifest import FileEntry, Manifest
+from backups.manifest import Extra, FileEntry, Manifest
 from backups.trees import Entry, Tree
 
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 HASHES = ["a" * 64, "b" * 64, "c" * 64]
 ODD = ["a\nb.txt", 'say "hi".txt', "naïve Ünicode 文書.pdf", "100%_sure.txt", "-rf", "CON:aux?.txt", " . "]
 
@@ -19,7 +21,7 @@ ODD = ["a\nb.txt", 'say "hi".txt', "naïve Ünicode 文書.pdf", "100%_sure.txt"
 def manifest(*entries: FileEntry, **roots: str) -> Manifest:
     return Manifest(
         set_id="20260131T000000Z-aaaaaa", operation="x", state="complete", stack="rag", environment="test",
-        host="rag-test", taken_at=datetime(2026, 1, 31, tzinfo=UTC), freeze_ms=1.0, versions={}, counts={},
+        host="rag-test", taken_at=NOW, freeze_ms=1.0, versions={}, counts={},
         collections=(), models=(), sources={}, roots={"documents": "/v/documents/live", "models": "/v/m", **roots},
         files=entries, canary=(),
     )  # fmt: skip
@@ -51,6 +53,17 @@ def test_a_document_that_is_being_read_again_has_both_contents() -> None:
 
 def test_documents_that_the_set_does_not_hold_are_left_out() -> None:
     assert len(named({"name": "gone.pdf", "sha256": "d" * 64})) == 3
+
+
+def test_the_portals_own_secrets_are_not_offered() -> None:
+    files = [
+        FileEntry(name, f"extra/{name}/{file}", 5, HASHES[0])
+        for name in ("portal", "shop")
+        for file in ("s/key", "dump")
+    ]
+    extra = [Extra(name, kind, NOW, True, {}) for name, kind in (("portal", "portal"), ("shop", "postgres"))]
+    found = trees.entries(replace(manifest(*files), extra=tuple(extra)), [])
+    assert ["/".join(entry.path) for entry in found] == ["set.json", "extra/shop/s/key", "extra/shop/dump"]
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b", "./..//../x", "..", "\0", "/" * 50])

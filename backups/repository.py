@@ -66,6 +66,11 @@ class Repository:
         """Whether it lies in a folder of this machine."""
         return self._folder is not None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether downloads keep to a bandwidth, which each restic would take for itself."""
+        return bool(self._limits.download_kib)
+
     def version(self) -> str:
         """restic's version.
 

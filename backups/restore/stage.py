@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from backups.journal import Context
 from backups.manifest import DUMP, GLOBALS, STAGED, Manifest
 from backups.repository import Repository
 from backups.restore import postgres, verify
+from backups.restore.database import Server
 from backups.restore.errors import NothingStaged
 from backups.restore.exchange import write_durably
 from backups.restore.folders import remove_tree
@@ -79,11 +81,12 @@ class Stager:
             "set_id": self.manifest.set_id, "restored": list(self.restored), "emptied": list(self.emptied),
             "sources": self.scope.to_json(), "database": self.scope.data, "files": {},
         }  # fmt: skip
-        self._files(figures)
+        dump = self._bring()
+        self._check_files(figures)
         if "vectors" in self.restored:
             self._vectors(figures)
-        if self.scope.data:
-            self._database(figures)
+        if dump is not None and self.target.server is not None:
+            self._database(self.target.server, dump, figures)
         # Neither restic nor Chroma flushes what it writes: without this a power loss after the swap could lose files
         # that were verified.
         os.sync()
@@ -99,29 +102,57 @@ class Stager:
             remove_tree(self.target.folders(name).staging)
         remove_tree(self.work / "postgres")
 
-    def _files(self, figures: dict[str, Any]) -> None:
+    def _bring(self) -> Path | None:
+        """Have restic restore all sources side by side; returns the folder of the dump.
+
+        Each start of restic costs up to a second before its first byte, and on a machine of its own most of that is
+        waiting; where the bandwidth is limited it is one after the other, because each of them would take the limit.
+        """
+        origin_count = sum(len(origins(self.manifest, name)) for name in self.restored)
+        with ThreadPoolExecutor(1 if self.repository.is_limited else origin_count + 1, "bring") as side_by_side:
+            parts = {name: self._begin(name, side_by_side) for name in self.restored}
+            dump = side_by_side.submit(self._bring_dump) if self.scope.data and self.target.server else None
+            try:
+                for name, brought in parts.items():
+                    self._await(name, brought)
+                return dump.result() if dump else None
+            finally:
+                side_by_side.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, name: str, side_by_side: ThreadPoolExecutor) -> list[Future[None]]:
+        staging = self.target.folders(name).make_staging()
+        return [
+            side_by_side.submit(self._restore, name, folder, staging / inner)
+            for folder, inner in origins(self.manifest, name)
+        ]
+
+    def _await(self, name: str, brought: list[Future[None]]) -> None:
+        with self.context.step(f"restore_{name}") as outcome:
+            for part in brought:
+                part.result()
+            outcome["bytes"] = sum(entry.bytes for entry in self.manifest.files_of(name))
+
+    def _restore(self, name: str, folder: str, part: Path) -> None:
+        part.mkdir(parents=True, exist_ok=True)
+        try:
+            self.repository.restore(
+                self.found.snapshot.id, folder=folder, target=part, progress=self._progress(f"restore_{name}")
+            )
+        except RepositoryFull:
+            raise SpaceShort(f"the disk of {part} ran full") from None
+
+    def _bring_dump(self) -> Path:
+        return restore_dump_files(self.repository, self.found, self.work, self._progress("restore_postgres"))
+
+    def _check_files(self, figures: dict[str, Any]) -> None:
         for name in self.restored:
-            staging = self.target.folders(name).make_staging()
-            with self.context.step(f"restore_{name}") as outcome:
-                self._restore(name, staging)
-                outcome["bytes"] = sum(entry.bytes for entry in self.manifest.files_of(name))
+            staging = self.target.folders(name).staging
             with self.context.step(f"check_{name}") as outcome:
                 figures["files"][name] = outcome["files"] = self._verified(name, staging)
                 if name != "vectors":
                     outcome["unlisted"] = len(verify.remove_unlisted(self.manifest.files_of(name), staging))
         if "models" in self.restored:
             verify.verify_models(self.manifest)
-
-    def _restore(self, name: str, staging: Path) -> None:
-        for folder, inner in origins(self.manifest, name):
-            part = staging / inner
-            part.mkdir(parents=True, exist_ok=True)
-            try:
-                self.repository.restore(
-                    self.found.snapshot.id, folder=folder, target=part, progress=self._progress(f"restore_{name}")
-                )
-            except RepositoryFull:
-                raise SpaceShort(f"the disk of {staging} ran full") from None
 
     def _verified(self, name: str, root: Path) -> int:
         def advance(done: int, total: int) -> None:
@@ -135,12 +166,9 @@ class Stager:
             figures["vectors"] = outcome["vectors"] = verify.verify_vectors(staging, self.manifest)
             chroma.prepare(staging)
 
-    def _database(self, figures: dict[str, Any]) -> None:
-        server, name = self.target.server, self.target.names.staging
-        if server is None:
-            return
+    def _database(self, server: Server, folder: Path, figures: dict[str, Any]) -> None:
+        name = self.target.names.staging
         with self.context.step("restore_postgres") as outcome:
-            folder = restore_dump_files(self.repository, self.found, self.work, self._progress("restore_postgres"))
             outcome["entries"] = postgres.list_dump(self.pg_bin, folder / Path(DUMP).name)
             self.context.fence.check()
             outcome["bytes"] = (folder / Path(DUMP).name).stat().st_size

@@ -100,8 +100,8 @@ def test_the_agent_reports_steps_and_progress_and_a_result(restore: SmallStack) 
     assert code == 0, lines[-1]
     done = [line["name"] for line in lines if line["type"] == "step" and line["state"] == "done"]
     assert done == [
-        "find_set", "check_target", "restore_documents", "check_documents", "restore_vectors", "check_vectors",
-        "restore_models", "check_models", "verify_vectors", "restore_postgres", "check_postgres",
+        "find_set", "check_target", "restore_documents", "restore_vectors", "restore_models",
+        "check_documents", "check_vectors", "check_models", "verify_vectors", "restore_postgres", "check_postgres",
     ]  # fmt: skip
     assert {"restore_documents", "verify_documents"} <= {x["stage"] for x in lines if x["type"] == "progress"}
     assert lines[-1]["type"] == "result"

@@ -27,6 +27,8 @@ from portal.vaults.models import Repository, Restore, RestoreState
 from portal.vaults.placefiles import PlaceFiles, retire
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+# An address of the portal's pages.
+RESERVED = {"add"}
 LONGEST = 500
 Report = dict[str, Any]
 
@@ -158,9 +160,9 @@ def repository_remove(*, repository: Repository, confirm: str, user: User | None
 
 
 def _checked(name: str, url: str) -> Address:
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise OperationRefused(
-            f"name: expected up to 50 letters, digits, - and _, got {name[:60]!r}",
+            f"name: expected up to 50 letters, digits, - and _, and not `add`, got {name[:60]!r}",
             code="name_invalid",
             remedy="Choose another name.",
         )

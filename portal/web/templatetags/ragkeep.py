@@ -51,6 +51,12 @@ _NAVIGATION = (
     ("Stack", "stack", "stack", ("stack", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
+    (
+        "Repositories",
+        "disk",
+        "repositories",
+        ("repositories", "repository", "repository-add", "repository-edit", "upkeep"),
+    ),
     ("Drills", "shield", "drills", ("drills", "question-add")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),

@@ -19,5 +19,7 @@ class Bench:
 
 BENCHES: dict[str, Bench] = {
     "freeze": Bench("tests.bench.freeze", "How long a backup stops writing, against stopping the services.", 20),
+    "backup": Bench("tests.bench.backup", "The way into the repository, against plain restic backup.", 5),
+    "restore": Bench("tests.bench.restore", "A restore and its downtime, against plain restic and pg_restore.", 5),
     "sets-page": Bench("tests.bench.sets_page", "Pages of the list of 10,000 sets, against restic's own list.", 20),
 }

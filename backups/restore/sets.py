@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backups.errors import ManifestInvalid, ResticFailed
@@ -69,6 +70,23 @@ def find_set(repository: Repository, wanted: str, *, host: str | None = None, al
             missing=list(found.manifest.missing[:20]),
         )
     return found
+
+
+def find_set_beside(
+    repository: Repository, wanted: str, *, host: str | None = None, allow_partial: bool = False
+) -> FoundSet:
+    """As `find_set`, once the repository has proven to be the known one; both are asked at the same time.
+
+    Raises:
+        RepositoryError: also when another repository lies there.
+    """
+    with ThreadPoolExecutor(1, "open") as beside:
+        known = beside.submit(repository.open)
+        try:
+            return find_set(repository, wanted, host=host, allow_partial=allow_partial)
+        finally:
+            # What is wrong with the repository as a whole says more than why a set was not found in it.
+            known.result()
 
 
 def _latest(repository: Repository, host: str | None) -> FoundSet:

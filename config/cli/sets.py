@@ -115,18 +115,30 @@ def show(wanted: str, as_json: bool) -> None:
             "verify_error": found.verify_error,
             "drills": [{"state": drill.state, "seconds": drill.seconds} for drill in found.drills.all()[:10]],
         }
-        output.result(known, _shown(known))
+        output.result(known, _shown(found, known))
 
 
-def _shown(known: dict[str, Any]) -> str:
-    lines = [f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in known.items() if value not in (None, "")]
-    return "\n".join(line for line in lines if not line.endswith((": []", ": {}")))
+def _shown(found: BackupSet, known: dict[str, Any]) -> str:
+    """The same in lines for people."""
+    from portal.web import words
+    from portal.web.setparts import parts
 
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {inner}" for name, inner in value.items()) or "{}"
-    return ", ".join(map(str, value)) if isinstance(value, list) and value else str(value)
+    told, plain = parts(found), ("set_id", "state", "stack", "environment", "plan", "repository", "taken_at", "note")
+    lines = [f"{words.plain_name(name)}: {known[name]}" for name in plain if known[name]]
+    lines += [f"tags: {', '.join(known['tags'])}"] if known["tags"] else []
+    lines += [f"pinned: {'yes' if found.pinned else 'no'}", f"proven: {known['proven_at'] or 'not yet'}"]
+    lines += [f"size: {words.size(found.bytes_total)}, {words.size(found.bytes_added)} of it new"]
+    lines += [f"writes held: {words.milliseconds(found.freeze_ms)}", f"took: {words.duration(found.seconds)}"]
+    lines += [f"copies: {', '.join(known['copies']) or 'none'}", "sources:"]
+    for row in told.sources:
+        figures = f"{words.size(row.bytes)}, {words.size(row.added)} new, {words.duration(row.seconds)}"
+        errors = f", errors: {', '.join(row.errors)}" if row.errors else ""
+        lines.append(f"  {row.title}: {row.files} files, {figures}{errors}")
+    lines += [f"holds: {words.measured('counts', found.counts)}"]
+    lines += [f"versions: {', '.join(' '.join(pair) for pair in told.versions)}"] if told.versions else []
+    lines += [f"wrong: {anomaly['message']}" for anomaly in told.anomalies]
+    lines += [f"missing: {line}" for line in told.missing]
+    return "\n".join([*lines, *([f"damaged: {found.verify_error['message']}"] if found.verify_error else [])])
 
 
 @command.command("pin")

@@ -99,7 +99,8 @@ def fetch_command(wanted: str, path: str, target: Path, as_json: bool) -> None:
     if plain and as_json:
         raise click.UsageError("--to - and --json both want standard output")
     with opened(wanted, path, as_json=as_json) as (output, found, tree, node):
-        output.step(f"fetching {node.files:,} files")
+        count = f"{node.files:,} file{'' if node.files == 1 else 's'}"
+        output.step(f"fetching {count}")
         try:
             if plain:
                 return _out(output, found, tree, node)
@@ -107,7 +108,7 @@ def fetch_command(wanted: str, path: str, target: Path, as_json: bool) -> None:
         except BackupError as failed:
             raise UserError(failed.message, failed.remedy, failed.code) from None
         told = {"set_id": found.pk, "path": node.path, "to": str(written), "files": node.files, "bytes": node.bytes}
-        output.result(told, f"{node.files:,} files, {node.bytes:,} bytes in {written}")
+        output.result(told, f"{count}, {node.bytes:,} bytes in {written}")
 
 
 def _out(output: Output, found: BackupSet, tree: Tree, node: Node) -> None:

@@ -73,14 +73,23 @@ def tree_adopt(found: BackupSet, work: Path) -> None:
 
 def trees_sweep() -> None:
     """Remove the trees of sets that are gone, and the ones unused for longest when all together take too much."""
-    folder = tree_file("x").parent
-    files = sorted(folder.glob("[!.]*.sqlite3"), key=lambda file: file.stat().st_mtime, reverse=True)
-    there = set(BackupSet.objects.filter(pk__in=[f.stem for f in files], removed_at=None).values_list("pk", flat=True))
+    known = {file.stem: (file, found) for file in tree_file("x").parent.glob("[!.]*.sqlite3") if (found := _stat(file))}
+    there = set(BackupSet.objects.filter(pk__in=known, removed_at=None).values_list("pk", flat=True))
     total = 0
-    for number, file in enumerate(files):
-        total += file.stat().st_size
-        if file.stem not in there or (number and total > KEPT_BYTES):
+    for name, (file, found) in sorted(known.items(), key=lambda item: item[1][1].st_mtime, reverse=True):
+        over = total > 0 and total + found.st_size > KEPT_BYTES
+        if name not in there or over:
             file.unlink(missing_ok=True)
+        else:
+            total += found.st_size
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    """None for a file that another worker has just removed."""
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _check(_target: str, params: Params) -> None:

@@ -45,7 +45,7 @@ class Maintenance(Repository):
         self, place: RepositoryPlace, tool: Path, cache: Path, *, source: RepositoryPlace | None = None
     ) -> None:
         super().__init__(place, tool, cache)
-        self._extra = {**restic_upkeep.LOW_MEMORY, **(_source_environment(place, source) if source else {})}
+        self._extra = {**restic_upkeep.LOW_MEMORY, **(source_environment(place, source) if source else {})}
 
     def check(self, *, part: int, parts: int) -> Findings:
         """Check the structure and slice `part` of `parts` of the data. Damage is an answer, not an error."""
@@ -213,7 +213,7 @@ class Maintenance(Repository):
         return {**super()._environment(), **self._extra}
 
 
-def _source_environment(target: RepositoryPlace, source: RepositoryPlace) -> dict[str, str]:
+def source_environment(target: RepositoryPlace, source: RepositoryPlace) -> dict[str, str]:
     """How restic finds the repository to copy from; its credentials stand beside those of the target.
 
     Raises:

@@ -83,11 +83,21 @@ def _rekey_claims(target: str, params: Params) -> Sequence[ClaimOn]:
 
 
 def _new_name(old: Repository, params: Params) -> str:
-    """The new repository's name: the one given, else the old one's with the next free number."""
+    """The new repository's name: the one given, else the old one's with the next free number. What a change that
+    failed left behind is taken up again."""
     if params.get("to"):
         return str(params["to"])
-    base, taken = old.name[:40], set(Repository.objects.values_list("name", flat=True))
-    return next(name for number in range(2, len(taken) + 3) if (name := f"{base}-{number}") not in taken)
+    taken = {row.name: row for row in Repository.objects.filter(name__startswith=old.name[:40])}
+    names = (f"{old.name[:40]}-{number}" for number in range(2, len(taken) + 3))
+    return next(name for name in names if name not in taken or _left_behind(taken[name], _new_url(old, name, params)))
+
+
+def _new_url(old: Repository, name: str, params: Params) -> str:
+    return str(params.get("url") or Path(old.url).with_name(name))
+
+
+def _left_behind(row: Repository, url: str) -> bool:
+    return row.url == url and not (row.sets.exists() or row.plans.exists() or row.copies.exists() or row.replaced_by_id)
 
 
 def _may_rekey(target: str, params: Params) -> None:
@@ -99,7 +109,7 @@ def _may_rekey(target: str, params: Params) -> None:
             f"{old.name} lies behind a network.", code="no_address", remedy="Name the address of the new repository."
         )
     taken = Repository.objects.filter(name=params.get("to") or "").first()
-    if taken and (taken.sets.exists() or taken.url != params.get("url", taken.url)):
+    if taken and not _left_behind(taken, _new_url(old, taken.name, params)):
         raise OperationRefused(f"There is a repository {taken.name} already.", code="name_taken")
     if params.get("to"):
         validate_slug(params["to"])
@@ -131,12 +141,11 @@ def _successor(ctx: Context, old: Repository) -> Repository:
         password.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not password.exists():
             write_secret(password, secrets.token_urlsafe(32))
-        url = ctx.params.get("url") or str(Path(old.url).with_name(name))
         with transaction.atomic():
             new, made = Repository.objects.get_or_create(
                 name=name,
                 defaults={
-                    "url": url,
+                    "url": _new_url(old, name, ctx.params),
                     "password_file": str(password),
                     "credentials_file": old.credentials_file,
                     "options": old.options,

@@ -1,7 +1,7 @@
 """Speaks the agent's protocol and does nothing else: for tests of what the portal does around the agent.
 
 `fake_agent.py FOLDER`: a file KIND.json in the folder replaces parts of the result, KIND.fail makes that job fail, KIND.die kills the process once, KIND.wait
-makes it wait for ever after creating KIND.waiting; `calls` gets one line for each job.
+makes it wait for ever after creating KIND.waiting; `calls` gets one line for each job, KIND.job the last one itself.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ RESULTS: dict[str, dict[str, Any]] = {
         "detail": {},
     },
     "init": {"id": "repo"},
+    "kept": {"bytes": 4096},
+    "extract": {"target": "/there", "files": {"documents": 3}},
+    "readmit": {"outcome": {"added": 1}, "names": ["a.txt"]},
     "canary": {
         "passed": True,
         "checks": [],
@@ -53,6 +56,7 @@ def main(folder: Path) -> int:
     kind = job["kind"]
     with (folder / "calls").open("a") as calls:
         calls.write(f"{kind} {job['operation']} {job['attempt']}\n")
+    (folder / f"{kind}.job").write_text(json.dumps(job))
     for name in STEPS.get(kind, [kind]):
         say(type="step", name=name, state="started", data={})
         say(type="progress", stage=name, fraction=0.5, counts={"files": 1}, note="")

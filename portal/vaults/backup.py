@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backups.extra import OWN_SOURCES
+from backups.sources.portal import NAME as PORTAL
 from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
@@ -68,7 +69,8 @@ def _take(ctx: Context, plan: Plan | None) -> Outcome:
     stack["extra"] = [*stack.get("extra", []), portal_source()]
     began = time.monotonic()
     job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx), plan=plan)
-    chosen = {"sources": ctx.params["sources"]} if ctx.params.get("sources") else {}
+    # The portal is in every set, whatever else was chosen.
+    chosen = {"sources": [*ctx.params["sources"], PORTAL]} if ctx.params.get("sources") else {}
     result = run_agent(ctx, {**job, **chosen})
     made = _record(ctx, repository, stack, result, round(time.monotonic() - began, 2))
     tree_adopt(made, ctx.work)

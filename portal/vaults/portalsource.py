@@ -10,7 +10,8 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection, models
 
-from backups.sources.portal import KIND, NAME
+from backups.sources.portal import KIND
+from backups.sources.portal import NAME as PORTAL
 
 # Columns that hold an object of settings, whose `..._file` values name files too.
 _OBJECTS = ("options", "settings")
@@ -25,7 +26,7 @@ def portal_source() -> dict[str, Any]:
     """The portal as a further source of a job."""
     database = connection.settings_dict
     return {
-        "name": NAME,
+        "name": PORTAL,
         "kind": KIND,
         "postgres": {
             "host": database["HOST"],

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from backups.job import RepositoryPlace
 from backups.repository import Repository as Restic
+from portal.alarms.rules import recovery
 from portal.core.models import AuditEntry
 from portal.vaults.keyproof import keyproof_due, recovery_card
 from portal.vaults.models import KeyProof, Plan, Repository
@@ -135,3 +136,19 @@ def test_plans_paused_by_people_stay_paused(operator: Client) -> None:
     operator.post("/recovery/take-over/")
     assert Plan.objects.get().paused_until == until
     assert until < HELD
+
+
+def test_alarms_ask_for_the_key_and_tell_of_held_plans(repository: Repository) -> None:
+    now = timezone.now()
+    assert [*recovery.key_unproven(now), *recovery.held(now)] == []
+    later = now + timedelta(days=8)
+    (asked,) = recovery.key_unproven(later)
+    assert "Nobody has proven yet" in asked.title
+    KeyProof.objects.create(repository=repository, passed=False)
+    assert recovery.key_unproven(later) == [asked]
+    KeyProof.objects.create(repository=repository, passed=True)
+    assert recovery.key_unproven(later) == []
+    assert len(recovery.key_unproven(now + timedelta(days=98))) == 1
+    plans_hold()
+    (told,) = recovery.held(now)
+    assert Plan.objects.get().name in told.title

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.alarms.conditions import Rule
-from portal.alarms.rules import backups, drills, repositories, stacks
+from portal.alarms.rules import backups, drills, recovery, repositories, stacks
 
 RULES: tuple[Rule, ...] = (
     backups.failed,
@@ -17,5 +17,7 @@ RULES: tuple[Rule, ...] = (
     repositories.damaged,
     repositories.nearly_full,
     repositories.on_one_disk,
+    recovery.held,
+    recovery.key_unproven,
 )
 STACK_RULES: tuple[Rule, ...] = (stacks.unwell,)

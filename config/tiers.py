@@ -79,6 +79,7 @@ def _browser(environ: Mapping[str, str]) -> str | None:
 TIERS = (
     Tier("unit", ("tests/unit",), _nothing),
     Tier("integration", ("tests/contract", "tests/integration", "tests/faults"), _servers),
+    Tier("kills", ("tests/kills",), _servers),
     Tier("browser", ("tests/e2e",), _browser),
 )
 PARTS = (Part("integration", "repositories on SFTP servers", _sshd),)

@@ -10,6 +10,12 @@ from tests.support import models, servers
 from tests.support.product import Product, running
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills", default="2", metavar="N|all", help="at how many steps of each operation to kill; 2 unless told"
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
     with servers.postgres(tmp_path_factory.mktemp("postgres")) as server:

@@ -13,7 +13,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from portal.operations.errors import OperationRefused
-from portal.operations.models import Operation
+from portal.operations.models import Claim, Mode, Operation
 from portal.operations.services import operation_start
 from portal.vaults.models import BackupSet, ForeignSnapshot, Repository, SetCopy
 
@@ -44,6 +44,8 @@ def _due(repository: Repository, newest: datetime | None, now: datetime) -> bool
 
 
 def _start(repository: Repository) -> Operation | None:
+    if Claim.objects.filter(scope=repository.scope, mode=Mode.EXCLUSIVE).exists():
+        return None  # what it would see is about to change
     try:
         return operation_start(kind="repository.stats", target=repository.scope)
     except OperationRefused as refused:

@@ -220,7 +220,12 @@ def unlock(ctx: Context) -> Outcome:
     return Outcome(told, State.PARTIAL if found["held"] else State.SUCCEEDED)
 
 
-@operation_kind("repository.stats", title="Measurement of the repository", claims=together, check=_there)
+def _nothing(_target: str, _params: Params) -> Sequence[ClaimOn]:
+    """It starts by itself after every set, and only reads, without a lock: nobody's own doing has to wait for it."""
+    return []
+
+
+@operation_kind("repository.stats", title="Measurement of the repository", claims=_nothing, check=_there)
 def stats(ctx: Context) -> Outcome:
     """Size, snapshots and free space, and the snapshots that no operation of ours made."""
     repository = repository_at(ctx.operation.target)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 # Blocks stand at the margin, or in a list: then the list's indentation is no part of them.
-_BLOCK = re.compile(r"(?ms)^(?P<indent> *)```(?:sh|bash)?\n(?P<text>.*?)^(?P=indent)```$")
+_BLOCK = re.compile(r"(?ms)^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$")
 _ROW = re.compile(r"(?m)^\| `(<[a-z-]+>)` \|")
 _PLACEHOLDER = re.compile(r"<[a-z][a-z-]*>")
 
@@ -16,6 +16,8 @@ def shell_blocks(page: Path) -> list[str]:
     """Every shell block of the page, in order."""
     found = []
     for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if match["language"] not in ("", "sh", "bash"):
+            continue
         indent = len(match["indent"])
         found.append("".join(line[indent:] for line in match["text"].splitlines(keepends=True)))
     return found

@@ -120,8 +120,10 @@ class Backup:
         return manifest
 
     def _manifest(self, moment: Frozen, snapshot: Snapshot, proven: Proven, versions: dict[str, Any]) -> Manifest:
-        entries = [*staging.staged_files(self._staging), *proven.entries]
+        staged = staging.staged_files(self._staging)
+        entries = [*staged, *proven.entries]
         missing = (*proven.missing, *self._further.missing)
+        self._commit.by_time = self._keep_times(staged, whole=not missing)
         return Manifest(
             set_id=self.set_id,
             operation=self._job.operation,
@@ -148,6 +150,17 @@ class Backup:
             anomalies=tuple(anomalies.of_collections(proven.collections)),
             golden=tuple(golden.choose(snapshot)) if self._job.sources is None else (),
         )
+
+    def _keep_times(self, staged: list[FileEntry], *, whole: bool) -> bool:
+        """Whether restic may take a file with the time it had in the last set for the same.
+
+        Never after a set that was not whole: what was damaged then may have been put right under its old time.
+        """
+        remembered = self._job.cache / f"staged-{self._stack.host}.json"
+        if not whole:
+            remembered.unlink(missing_ok=True)
+            return False
+        return staging.keep_times(self._staging, staged, remembered) > 0
 
     def _figures(self, entries: list[FileEntry], proven: Proven) -> dict[str, SourceFigures]:
         figures = {

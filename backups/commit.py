@@ -42,13 +42,19 @@ class Stored:
 
 
 class Commit:
-    """Stores the sets of one job. `live`: folders of further sources that restic reads in place."""
+    """Stores the sets of one job.
+
+    Attributes:
+        live: folders of further sources that restic reads in place.
+        by_time: staged files carry the times of the last set where they did not change, see staging.keep_times.
+    """
 
     def __init__(self, job: Job, journal: Journal, repository: Repository) -> None:
         self._job, self._journal, self._repository = job, journal, repository
         self._stack = job.require_stack()
         self._added: Counter[str] = Counter()
         self.live: dict[str, Path] = {}
+        self.by_time = False
 
     def store(self, manifest: Manifest) -> Stored:
         """Store what is staged, and compare what restic then lists with set.json.
@@ -114,6 +120,8 @@ class Commit:
             files=sorted(blobs),
             tags=self._tags(manifest),
             host=self._stack.host,
+            # Of folders that others write to nothing is assumed.
+            by_time=self.by_time and not self.live,
             progress=lambda message: self._told(message, manifest),
         )
 

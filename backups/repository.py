@@ -16,6 +16,7 @@ from typing import Any
 from backups import place as places
 from backups import reach, restic
 from backups.errors import (
+    CredentialsInvalid,
     RepositoryError,
     RepositoryExists,
     RepositoryFull,
@@ -136,9 +137,10 @@ class Repository:
         tags: Sequence[str],
         host: str,
         excludes: Sequence[str] = (),
+        by_time: bool = False,
         progress: Progress = lambda _: None,
     ) -> BackupOutcome:
-        """Store one snapshot. `paths` relative to `cwd` keep that relative path in the snapshot.
+        """Store one snapshot. `paths` relative to `cwd` keep that path in the snapshot; see restic.backup_argv.
 
         Raises:
             SourceUnreadable: restic stored nothing.
@@ -147,7 +149,13 @@ class Repository:
             listed.write(b"\0".join(os.fsencode(path) for path in files) + (b"\0" if files else b""))
             listed.flush()
             argv = restic.backup_argv(
-                self._tool, paths=paths, files_from=Path(listed.name), tags=tags, host=host, excludes=excludes
+                self._tool,
+                paths=paths,
+                files_from=Path(listed.name),
+                tags=tags,
+                host=host,
+                excludes=excludes,
+                by_time=by_time,
             )
             return self._backed_up(argv, cwd, progress)
 
@@ -275,6 +283,11 @@ class Repository:
 
     def _environment(self) -> dict[str, str]:
         self._cache.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.place.password_file, os.R_OK):
+            raise CredentialsInvalid(
+                f"the password file {self.place.password_file} is missing or may not be read",
+                "Put the repository's password there; without it nobody reads the sets.",
+            )
         credentials = places.read_credentials(self.place.credentials_file)
         found = restic.environment(self.place.url, self.place.password_file, self._cache, credentials=credentials)
         return {**found, **restic_environment(self._limits)}

@@ -91,11 +91,19 @@ def snapshots_argv(tool: Path, *, tags: Sequence[str] = (), host: str | None = N
 
 
 def backup_argv(
-    tool: Path, *, paths: Sequence[str], files_from: Path, tags: Sequence[str], host: str, excludes: Sequence[str] = ()
+    tool: Path,
+    *,
+    paths: Sequence[str],
+    files_from: Path,
+    tags: Sequence[str],
+    host: str,
+    excludes: Sequence[str] = (),
+    by_time: bool = False,
 ) -> Argv:
     """One snapshot of `paths` and of the NUL-separated paths in `files_from`.
 
-    The parent is the host's latest snapshot whatever its paths: staging folders change with every set.
+    The parent is the host's latest snapshot whatever its paths: staging folders change with every set. `by_time`: a
+    file of the same path, size and modification time is the same; else inode and change time have to be the same too.
     """
     # Told of every file, one knows what each source added.
     words = [*_base(tool), "--verbose=2", "backup", "--host", host, "--group-by", "host"]
@@ -103,6 +111,7 @@ def backup_argv(
         words += ["--tag", tag]
     for pattern in excludes:
         words += ["--exclude", pattern]
+    words += ["--ignore-inode"] if by_time else []
     return (*words, "--files-from-raw", str(files_from), "--", *paths)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -114,6 +116,38 @@ def staged_files(staging: Path) -> list[FileEntry]:
     """Every staged file with its checksum; its source is the name of its folder, below `extra` for further ones."""
     files = sorted(path for path in staging.rglob("*") if path.is_file())
     return [_entry(path, path.relative_to(staging)) for path in files]
+
+
+def keep_times(staging: Path, entries: Sequence[FileEntry], remembered: Path) -> int:
+    """Give every staged file that is as it was in the last set the time it had then; returns how many those are.
+
+    Staging makes all files anew, and restic reads again what has another time. A time belongs to one content of one
+    path: it is that of the moment at which this content was first staged.
+
+    Args:
+        remembered: JSON file with the checksums and times of the last set; written anew.
+    """
+    known, now, kept = _remembered(remembered), dict[str, tuple[str, int]](), 0
+    for entry in entries:
+        path = staging / entry.path
+        sha256, time_ns = known.get(entry.path, ("", 0))
+        if sha256 == entry.sha256:
+            os.utime(path, ns=(time_ns, time_ns))
+            kept += 1
+        now[entry.path] = (entry.sha256, path.stat().st_mtime_ns)
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    fresh = remembered.with_suffix(".new")
+    fresh.write_text(json.dumps(now), encoding="utf-8")
+    fresh.replace(remembered)
+    return kept
+
+
+def _remembered(file: Path) -> dict[str, tuple[str, int]]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(path): (str(sha256), int(time_ns)) for path, (sha256, time_ns) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # the first set, or not to be understood: everything is read
 
 
 def _entry(path: Path, relative: Path) -> FileEntry:

@@ -31,6 +31,11 @@ def test_backup_command() -> None:
     )  # fmt: skip
 
 
+def test_backup_command_that_goes_by_time() -> None:
+    argv = restic.backup_argv(TOOL, paths=["set"], files_from=Path("f"), tags=[], host="h", by_time=True)
+    assert argv[-6:] == ("host", "--ignore-inode", "--files-from-raw", "f", "--", "set")
+
+
 def test_reading_commands_take_no_lock() -> None:
     assert restic.config_argv(TOOL) == (*BASE, "--no-lock", "cat", "config")
     assert restic.ls_argv(TOOL, "abc") == (*BASE, "--no-lock", "ls", "abc")

@@ -17,7 +17,7 @@ from backups import canary, preflight
 from backups.errors import FreezeBroken, SourceEmpty, SourceMissing, SourceUnreadable, SpaceShort, StagingInvalid
 from backups.job import PostgresServer
 from backups.sources import config, documents, models, postgres, vectors
-from backups.staging import staged_files
+from backups.staging import keep_times, staged_files
 
 SERVER = PostgresServer("db", 5432, "rag", "ragdb", Path("/run/secrets/postgres"))
 SECOND_AGO = time.time_ns() - 1_000_000_000
@@ -196,6 +196,26 @@ def test_config_is_copied_without_secrets(tmp_path: Path) -> None:
     assert not (tmp_path / "staged/conf/secrets").exists()
     with pytest.raises(SourceMissing):
         config.stage([tmp_path / "gone"], tmp_path / "staged")
+
+
+def test_what_did_not_change_keeps_the_time_of_the_last_set(tmp_path: Path) -> None:
+    staging, remembered = tmp_path / "set", tmp_path / "cache" / "staged.json"
+
+    def staged(**contents: str) -> dict[str, int]:
+        shutil.rmtree(staging, ignore_errors=True)
+        (staging / "vectors").mkdir(parents=True)
+        for name, content in contents.items():
+            (staging / "vectors" / name).write_text(content)
+        keep_times(staging, staged_files(staging), remembered)
+        return {name: (staging / "vectors" / name).stat().st_mtime_ns for name in contents}
+
+    first = staged(same="a", other="b")
+    second = staged(same="a", other="c", new="d")
+    assert second["same"] == first["same"]
+    assert second["other"] > first["other"]
+    assert staged(same="a", other="b")["other"] > second["other"], "a content that comes back is not taken for older"
+    remembered.write_text("[")
+    assert staged(same="a")["same"] > second["same"]
 
 
 def test_staged_files_carry_their_source_and_checksum(tmp_path: Path) -> None:

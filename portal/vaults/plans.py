@@ -94,6 +94,8 @@ def plan_run_now(*, plan: Plan, user: User | None = None) -> Operation:
         OperationRefused: somebody holds what the backup needs.
     """
     with transaction.atomic():
+        # The row first, as the scheduler does, or the two wait for one another for ever.
+        Plan.objects.select_for_update(of=("self",)).get(pk=plan.pk)
         operation = operation_start(kind="backup", target=f"stack:{plan.stack}", params=plan_params(plan), user=user)
         Plan.objects.filter(pk=plan.pk).update(last_operation=operation, last_run_at=timezone.now())
     plan.refresh_from_db()

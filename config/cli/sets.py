@@ -69,6 +69,7 @@ def _list(output: Output, wanted: dict[str, Any], limit: int) -> None:
 
 def _row(found: dict[str, Any]) -> str:
     proof = f"proven {found['proven_at'][:16]}" if found["proven_at"] else "not proven yet"
+    proof = f"removed {found['removed_at'][:16]}" if found["removed_at"] else proof
     labels = " ".join([*(["pinned"] if found["pinned"] else []), *found["tags"]])
     return (
         f"{found['set_id']}  {found['state']:<9} {megabytes(found['bytes_total']):>9}  {proof:<23}  {labels}".rstrip()

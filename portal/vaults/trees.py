@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import User
 
-from backups import fetch
+from backups import fetch, reach
 from backups.fetch import Fetch
 from backups.fields import Fields
 from backups.job import RepositoryPlace
@@ -25,7 +25,7 @@ from portal.operations.registry import Outcome, Params, operation_kind
 from portal.operations.services import operation_start
 from portal.vaults.agent import run_agent
 from portal.vaults.jobs import agent_job, repository_place
-from portal.vaults.models import BackupSet
+from portal.vaults.models import BackupSet, Repository
 
 KIND = "set.index"
 # What all trees together may take; those that nobody looked at for longest go first and are read again when wanted.
@@ -109,8 +109,9 @@ def _check(_target: str, params: Params) -> None:
 def index(ctx: Context) -> Outcome:
     """Read the tree of a set; takes no claim, because reading a repository needs no lock."""
     found = BackupSet.objects.select_related("repository").get(pk=ctx.params["set"])
-    options = {"snapshot": found.snapshot_id}
-    result = run_agent(ctx, agent_job(ctx, "tree", repository=found.repository, set_id=found.pk, options=options))
+    repository, snapshot = _nearest(found)
+    options = {"snapshot": snapshot}
+    result = run_agent(ctx, agent_job(ctx, "tree", repository=repository, set_id=found.pk, options=options))
     tree_adopt(found, ctx.work)
     return Outcome({"set": found.pk, "files": result["files"]})
 
@@ -132,13 +133,13 @@ def set_download(*, found: BackupSet, tree: Tree, node: Node, user: User | None 
         OperationRefused: the set is gone.
         OperationFailed: restic is not installed.
     """
-    repository = _opened(found, node, user)
+    repository, snapshot = _opened(found, node, user)
     if not node.is_folder:
-        blocks = repository.file(found.snapshot_id, node.stored, sha256=node.sha256)
+        blocks = repository.file(snapshot, node.stored, sha256=node.sha256)
         return Download(fetch.portable(node.name), node.bytes, blocks, repository)
     batches = fetch.batches(fetch.archive_names(node, tree.files(node)), tree.bytes_below)
     name = fetch.portable(node.name) if node.name else found.pk
-    blocks = repository.zipped(found.snapshot_id, batches, at=found.taken_at)
+    blocks = repository.zipped(snapshot, batches, at=found.taken_at)
     return Download(f"{name}.zip", None, blocks, repository)
 
 
@@ -151,13 +152,13 @@ def set_files(
         OperationRefused: the set is gone.
         OperationFailed: restic is not installed.
     """
-    repository = _opened(found, node, user)
+    repository, snapshot = _opened(found, node, user)
     batches = fetch.batches(fetch.archive_names(node, tree.files(node)), tree.bytes_below)
-    return repository.files(found.snapshot_id, batches)
+    return repository.files(snapshot, batches)
 
 
-def _opened(found: BackupSet, node: Node, user: User | None) -> Fetch:
-    """The repository of a set, to bring a node from; written down before anything is read."""
+def _opened(found: BackupSet, node: Node, user: User | None) -> tuple[Fetch, str]:
+    """A repository that has the set, and its snapshot there; written down before anything is read."""
     if found.removed_at:
         raise OperationRefused(
             f"The set {found.pk} is no longer in its repository.", code="set_gone", remedy="Choose another set."
@@ -165,6 +166,26 @@ def _opened(found: BackupSet, node: Node, user: User | None) -> Fetch:
     restic = places.runtime().paths.tool("restic")
     if restic is None:
         raise OperationFailed("The program restic is not installed.", remedy="`python3 manage.py up` installs it.")
-    audit(action="set.fetched", target=f"set:{found.pk}", user=user, data={"path": node.path, "bytes": node.bytes})
-    place = RepositoryPlace.read(Fields(repository_place(found.repository), "repository"))
-    return Fetch(place, restic, Path(settings.VAR_DIR) / "operations" / "cache")
+    repository, snapshot = _nearest(found)
+    data = {"path": node.path, "bytes": node.bytes, "repository": repository.name}
+    audit(action="set.fetched", target=f"set:{found.pk}", user=user, data=data)
+    return Fetch(_place(repository), restic, Path(settings.VAR_DIR) / "operations" / "cache"), snapshot
+
+
+def _nearest(found: BackupSet) -> tuple[Repository, str]:
+    """The set's own repository, or when that does not answer one that has a copy; with the snapshot's id there."""
+    own = (found.repository, found.snapshot_id)
+    copies = [(copy.repository, copy.snapshot_id) for copy in found.copies.select_related("repository")]
+    if not copies or _answers(own[0]):
+        return own
+    return next((copy for copy in copies if _answers(copy[0])), own)
+
+
+def _answers(repository: Repository) -> bool:
+    if repository.is_local:
+        return Path(repository.url).is_dir()
+    return reach.trouble(_place(repository)) is None
+
+
+def _place(repository: Repository) -> RepositoryPlace:
+    return RepositoryPlace.read(Fields(repository_place(repository), "repository"))

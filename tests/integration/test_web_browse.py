@@ -31,7 +31,7 @@ from portal.core.models import AuditEntry
 from portal.operations.models import Operation, State
 from portal.operations.worker import execute
 from portal.vaults import trees
-from portal.vaults.models import BackupSet, Repository
+from portal.vaults.models import BackupSet, Repository, SetCopy
 from tests.support import portal_web, servers
 from tests.unit.test_set_trees import manifest
 
@@ -146,11 +146,20 @@ def test_a_download_is_a_file_to_keep_and_is_written_down(operator: Client, read
     assert told.data["path"] == "/documents/Team/report.txt"
 
 
-def test_a_repository_that_does_not_answer_is_a_sentence(operator: Client, read: BackupSet, tmp_path: Path) -> None:
+def test_a_repository_that_does_not_answer_is_a_sentence_or_its_copy_answers(
+    operator: Client, read: BackupSet, tmp_path: Path, stored: tuple[Path, str]
+) -> None:
     Repository.objects.update(url=str(tmp_path / "unmounted"))
     answer = operator.get(address("fetch", "/documents/Team/report.txt"))
     assert answer.status_code == 502
     assert "is not there" in answer.content.decode()
+    folder, _ = stored
+    copy = Repository.objects.create(
+        name="copy", url=str(folder / "repository"), password_file=str(folder / "password")
+    )
+    SetCopy.objects.create(set=read, repository=copy, snapshot_id=read.snapshot_id)
+    BackupSet.objects.update(snapshot_id="0" * 64)
+    assert content(operator.get(address("fetch", "/documents/Team/report.txt"))) == b"the report\n", "from its copy"
 
 
 def test_trees_go_with_their_sets_and_stay_within_bounds(

@@ -75,8 +75,9 @@ def pg_bin(folder: Path, dump: str) -> Path:
 def test_01_a_killed_restic_leaves_no_snapshot_and_the_next_run_reuses_its_packs(
     stack: SampleStack, tmp_path: Path
 ) -> None:
-    size = 64 * MEGABYTE
-    path = stack.add_document(os.urandom(size // 2).hex(), chunks=1)
+    random = 32 * MEGABYTE
+    size = 2 * random  # written in hex, of which restic stores some 1.2 times what was random
+    path = stack.add_document(os.urandom(random).hex(), chunks=1)
     pid_file, before, first = tmp_path / "pid", snapshot_ids(stack), len(packs(stack.repository))
     slow = program(
         tmp_path / "restic",
@@ -84,7 +85,7 @@ def test_01_a_killed_restic_leaves_no_snapshot_and_the_next_run_reuses_its_packs
         f'exec {servers.RESTIC} "$@"',
     )
     with started(stack.job_with(tools={"restic": slow})) as agent:
-        servers.wait_until(lambda: len(packs(stack.repository)) >= first + 2, what="two packs", seconds=120)
+        servers.wait_until(lambda: len(packs(stack.repository)) > first, what="a pack", seconds=120)
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
         last = list(agent.lines())[-1]
         assert agent.wait(30) == 1
@@ -94,7 +95,7 @@ def test_01_a_killed_restic_leaves_no_snapshot_and_the_next_run_reuses_its_packs
     ended = run_agent(stack.job_with())
     assert (ended.status, ended.last["state"]) == (0, "complete"), ended
     assert ended.last["sources"]["documents"]["bytes"] >= size
-    assert ended.last["bytes_added"] < size * 3 // 4, "what had been sent was sent again"
+    assert ended.last["bytes_added"] < random, "what had been sent was sent again"
     restic_here(stack, "check")
     (stack.documents / path).unlink()
     with stack.connect() as connection:

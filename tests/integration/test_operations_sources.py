@@ -67,11 +67,11 @@ def test_a_set_that_shrank_against_the_one_before_says_so_and_why(scene: Scene) 
 
 def test_a_set_of_chosen_sources_is_compared_with_its_like_and_never_the_last_good_one(scene: Scene) -> None:
     whole = taken(scene, 0, sources=sources(documents=9 * MEGABYTE, vectors=5 * MEGABYTE), counts={"documents": 5})
-    chosen = {"detail": {"sources": ["documents"]}}
-    part = taken(scene, 1, sources=sources(documents=MEGABYTE), counts={"documents": 5}, **chosen)
+    chosen = {"sources": ["documents"]}
+    part = taken(scene, 1, sources=sources(documents=MEGABYTE), counts={"documents": 5}, detail=chosen)
     assert (part.anomalies, "compared_with" in part.detail) == ([], False)
     assert (set_last_good(), set_latest()) == (whole, whole)
-    again = taken(scene, 2, sources=sources(documents=0), counts={"documents": 5}, **chosen)
+    again = taken(scene, 2, sources=sources(documents=0), counts={"documents": 5}, detail=chosen)
     assert told_of(again) == {("empty", "documents")}
     assert again.detail["compared_with"] == part.pk
 

@@ -119,7 +119,8 @@ def test_first_complete_set_of_a_day_is_drilled_once(plan: Plan) -> None:
         state="complete",
         taken_at=NIGHT,
     )
-    (drill,) = plans_due(NIGHT + timedelta(minutes=5))
+    stats, drill = plans_due(NIGHT + timedelta(minutes=5))
+    assert stats.kind == "repository.stats"
     assert (drill.kind, drill.params) == ("drill", {"set": "20260110T023000Z-abcdef"})
     end_all()
     assert plans_due(NIGHT + timedelta(minutes=6)) == []

@@ -15,7 +15,7 @@ from backups.errors import RepositoryFull, SpaceShort
 from backups.journal import Context
 from backups.manifest import DUMP, GLOBALS, STAGED, Manifest
 from backups.repository import Repository
-from backups.restore import postgres, verify
+from backups.restore import postgres, pullable, verify
 from backups.restore.database import Server
 from backups.restore.errors import NothingStaged
 from backups.restore.exchange import write_durably
@@ -153,6 +153,14 @@ class Stager:
                     outcome["unlisted"] = len(verify.remove_unlisted(self.manifest.files_of(name), staging))
         if "models" in self.restored:
             verify.verify_models(self.manifest)
+            self._pullable()
+
+    def _pullable(self) -> None:
+        models = self.target.folders("models")
+        for name in pullable.keep(self.manifest.pullable, models.live, models.staging):
+            self.context.journal.log(
+                f"The set names the model {name} and does not hold it, and it is not here: pull it again.", "warning"
+            )
 
     def _verified(self, name: str, root: Path) -> int:
         def advance(done: int, total: int) -> None:

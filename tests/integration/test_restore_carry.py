@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,12 +16,13 @@ import pytest
 
 from backups.errors import BackupError
 from backups.journal import Context, Fence, Journal
-from backups.restore import merge
+from backups.restore import merge, pullable
 from backups.restore.errors import DocumentUnknown, NotCarried, ScopeRefused
 from backups.restore.extract import TargetNotEmpty
 from backups.restore.jobs import JOBS
+from backups.sources.models import present, read_models, take_manifests
 from tests.support import rag_service, servers
-from tests.support.restorable import SmallStack, back_up
+from tests.support.restorable import SmallStack, add_model, back_up
 
 pytestmark = pytest.mark.integration
 
@@ -265,6 +266,16 @@ def test_models_alone_touch_nothing_else(library: Library, set_id: str) -> None:
     assert library.documents() == before
     library.perform("unswap")
     assert not (library.live("models") / "manifests").exists()
+
+
+def test_models_that_a_set_only_names_stay_where_they_are_live(library: Library, tmp_path: Path) -> None:
+    live, staging = library.live("models"), tmp_path / "staged"
+    add_model(live, "large", b"weights that can be pulled again")
+    found = {model.name: model for model in read_models(take_manifests(live))}
+    changed = replace(found["tiny:latest"], digest="sha256:other")
+    assert pullable.keep([found["large:latest"], changed], live, staging) == ["tiny:latest"]
+    assert read_models(take_manifests(staging)) == [found["large:latest"]]
+    assert present(found["large:latest"], staging)
 
 
 def test_documents_without_vectors_start_with_an_empty_store(library: Library, set_id: str) -> None:

@@ -19,7 +19,8 @@ OTHER = "other"
 class RepositoryView:
     """A repository as lists show it.
 
-    `state`: ready, missing (its folder is gone), damaged (the last check found something) or replaced;
+    `state`: ready, unseen (nobody has looked since it was added), missing (its folder is gone), damaged (the last
+    check found something) or replaced;
     `bytes`: what it occupies, `free`: what is left for it; None while nobody has measured it.
     """
 
@@ -121,7 +122,9 @@ def _state(row: Repository) -> str:
         return "replaced"
     if row.is_local and _space(row) == (None, None):
         return "missing"
-    return "damaged" if row.check_error else "ready"
+    if row.check_error:
+        return "damaged"
+    return "ready" if row.is_local or row.stats_at or row.checked_at else "unseen"
 
 
 def _space(row: Repository) -> tuple[int | None, int | None]:

@@ -37,6 +37,7 @@ LOOKS: dict[str, Look] = {
     "started": Look("busy", "busy", "Running"),
     "done": Look("good", "good", "Done"),
     "ready": Look("good", "good", "Ready"),
+    "unseen": Look("idle", "idle", "Not looked at"),
     "missing": Look("bad", "bad", "Not there"),
     "replaced": Look("idle", "idle", "Replaced"),
     "damaged": Look("bad", "bad", "Damaged"),

@@ -101,7 +101,8 @@ def addresses(used: Rows, running: Operation) -> list[str]:
         "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", good, f"/sets/{used.partial.pk}/",
         f"{good}restore/", f"{good}restore/preview/", "/sets/?state=partial&pinned=on", f"{good}browse/",
         f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",
-        "/password/",
+        "/password/", "/repositories/", "/repositories/default/", "/repositories/add/?kind=s3",
+        "/repositories/add/?kind=sftp", "/repositories/default/change/",
     ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from backups.repository import Repository
 from backups.restore import portal as portal_part
 from backups.restore import sets
 from backups.restore.database import Server
+from backups.restore.errors import CanaryFailed, CanaryUnreached
 from backups.restore.portal import PortalPart
 from backups.restore.sets import LATEST, FoundSet
 from backups.secret import Secret, write_secret
@@ -110,7 +111,7 @@ class Recovery:
             with self._timed("start"):
                 self._start(installation, control)
             with self._timed("questions"):
-                canary = self._agent(installation, found, "canary")
+                canary = self._questions(installation, found)
         seconds = round(time.time() - notes.began, 1)
         self._finish(installation, found, settled, seconds)
         password = None if part else admin_password(installation)
@@ -254,6 +255,17 @@ class Recovery:
         control.result()
         up.demand_health(installation)
 
+    def _questions(self, installation: Installation, found: FoundSet) -> dict[str, Any]:
+        try:
+            return self._agent(installation, found, "canary")
+        except (CanaryFailed, CanaryUnreached) as differs:
+            raise UserError(
+                differs.message,
+                "the data is in place and everything runs: read manage.py logs api, then give the same command again; "
+                "for another set start over with manage.py clean",
+                differs.code,
+            ) from None
+
     def _finish(self, installation: Installation, found: FoundSet, settled: Mapping[str, Any], seconds: float) -> None:
         from portal.operations.errors import OperationError
         from portal.vaults.models import Repository
@@ -266,6 +278,7 @@ class Recovery:
             repository_adopt(repository=Repository.objects.get(name=settled["repository"]))
         with in_sentences():
             self._agent(installation, found, "discard")
+        shutil.rmtree(self._work(), ignore_errors=True)
         shutil.rmtree(self._folder)
 
     def _agent(
@@ -281,7 +294,7 @@ class Recovery:
         from portal.vaults.jobs import envelope, stack_place
 
         assert self._notes is not None
-        work = installation.paths.var / "operations" / self._notes.operation
+        work = self._work()
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
         value = {
             **envelope(kind, self._notes.operation, 1, work),
@@ -293,6 +306,10 @@ class Recovery:
         job = Job.read(Fields(value, "job"))
         job = replace(job, repository=self._place) if repository else job
         return registered()[kind](job, Context(Journal(_Teller(self._output)), Fence(job.fence, job.attempt)))
+
+    def _work(self) -> Path:
+        assert self._notes is not None
+        return self._paths.var / "operations" / self._notes.operation
 
     def _repository(self) -> Repository:
         return Repository(self._place, self._tool("restic"), self._paths.var / "operations" / "cache")

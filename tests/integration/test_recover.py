@@ -150,8 +150,19 @@ def portal_is_back(blank: Product, kept: dict[str, Any]) -> None:
     signed_in(blank)
     sets = {one["set_id"]: one for one in blank.json("sets")["sets"]}
     assert sets[kept["set"]["set_id"]]["proven_at"]
+    card_and_key(blank, kept["folder"])
     assert blank.json("recover", "--take-over") == {"plans": ["default"]}
     assert blank.json("backup")["state"] == "complete"
+
+
+def card_and_key(blank: Product, folder: Path) -> None:
+    card = blank.json("recovery-card")
+    assert (card["url"], len(card["key_id"])) == (str(folder / "repository"), 64)
+    argv = [os.fspath(REPO / ".venv/bin/python"), os.fspath(REPO / "manage.py"), "prove-key", "default", "--json"]
+    wrong = process.run(argv, env=blank.env, stdin="not the key\n", check=False)
+    assert (wrong.returncode, json.loads(wrong.stdout)["error"]["code"]) == (1, "repository_key_wrong")
+    right = process.run(argv, env=blank.env, stdin=(folder / "key").read_text())
+    assert json.loads(right.stdout)["passed"] is True
 
 
 def signed_in(blank: Product) -> None:

@@ -102,7 +102,7 @@ def addresses(used: Rows, running: Operation) -> list[str]:
         f"{good}restore/", f"{good}restore/preview/", "/sets/?state=partial&pinned=on", f"{good}browse/",
         f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",
         "/password/", "/repositories/", "/repositories/default/", "/repositories/add/?kind=s3",
-        "/repositories/add/?kind=sftp", "/repositories/default/change/",
+        "/repositories/add/?kind=sftp", "/repositories/default/change/", "/sources/",
     ]  # fmt: skip
 
 

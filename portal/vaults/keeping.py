@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from portal.operations.models import FINISHED, State
+from portal.operations.models import State
 from portal.vaults.models import BackupSet, Plan, Restore, RestoreState, SetState
 from portal.vaults.retention import Candidate, Policy, keep
 from portal.vaults.schedule import zone_of
@@ -17,6 +17,8 @@ from portal.vaults.selectors import set_last_good, set_last_proven
 
 # Clocks of two machines may differ by this much without anything being wrong.
 CLOCK_TOLERANCE = timedelta(minutes=5)
+# How a backup ends badly; a cancelled one says nothing about the data.
+ENDED = {State.FAILED: "failed", State.PARTIAL: "is partial", State.LOST: "was lost"}
 SHOWN = ("id", "taken_at", "state", "pinned", "proven_at", "anomalies", "bytes_total", "bytes_added")
 
 
@@ -94,8 +96,8 @@ def _obstacles(plan: Plan, now: datetime) -> Iterator[str]:
     if ahead:
         yield f"The set {ahead.pk} is from the future: this machine's clock is wrong, or the set is forged."
     last = plan.last_operation
-    if last and last.state in FINISHED and last.state not in (State.SUCCEEDED, State.CANCELLED):
-        yield f"The last backup is {last.state}: nothing is removed before the next complete set."
+    if last and last.state in ENDED:
+        yield f"The last backup {ENDED[State(last.state)]}: nothing is removed before the next complete set."
     newest = plan_sets(plan).first()
     if newest and newest.state != SetState.COMPLETE:
         yield f"The newest set, {newest.pk}, is {newest.state}: nothing is removed before the next complete one."

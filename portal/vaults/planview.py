@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,11 +23,14 @@ SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A plan in words. `runs`: the next ones on the clock of the plan's zone; `fault`: why the rest is missing."""
+    """A plan in words. `runs`: the next ones on the clock of the plan's zone; `late`: by up to so many seconds;
+    `fault`: why the rest is missing."""
 
     when: str = ""
     runs: tuple[str, ...] = ()
     keeps: str = ""
+    late: int = 0
+    limits: str = ""
     fault: str = ""
 
 
@@ -50,9 +54,22 @@ def plan_told(plan: Plan) -> Told:
     try:
         runs = next_runs(plan.cron, plan.time_zone, _from(plan), NEXT)
         clock = tuple(f"{run:%a %-d %b %Y, %H:%M %Z}" for run in runs)
-        return Told(cron_words(plan.cron), clock, policy_words(plan_policy(plan)))
+        keeps, limits = policy_words(plan_policy(plan)), limits_words(plan.limits)
+        return Told(cron_words(plan.cron), clock, keeps, plan.jitter_seconds, limits)
     except (ScheduleInvalidError, KeepInvalidError) as error:
         return Told(fault=str(error))
+
+
+def limits_words(limits: Mapping[str, Any]) -> str:
+    """Limits as a phrase: `upload 500 KiB/s, niceness 10`; empty for none."""
+    told = {
+        "upload_kib": "upload {} KiB/s",
+        "download_kib": "download {} KiB/s",
+        "nice": "niceness {}",
+        "processors": "restic on {} processors",
+        "io_idle": "disks only while nobody else uses them",
+    }
+    return ", ".join(text.format(limits[name]) for name, text in told.items() if limits.get(name))
 
 
 def plan_fates(plan: Plan) -> Fates | None:

@@ -168,7 +168,7 @@ class PlanForm(forms.Form):
         on = forms.ChoiceField(label="When", choices=list(_WHEN.items()), required=False, initial=hook["on"])
         command = _text("Program and its words", length=4000)
         command.initial = shlex.join(hook["command"])
-        seconds = _number("Seconds it may take")
+        seconds = _number("Seconds")
         seconds.initial = hook["timeout_seconds"]
         self.fields |= {
             f"hook_on_{number}": on,

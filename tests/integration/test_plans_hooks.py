@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -45,7 +46,7 @@ def hook(folder: Path, on: str, *words: str, status: int = 0, seconds: int = 30)
     return {"on": on, "command": command, "timeout_seconds": seconds}
 
 
-def told(folder: Path, on: str) -> list[dict[str, dict[str, str]]]:
+def told(folder: Path, on: str) -> list[dict[str, Any]]:
     path = folder / f"hook.{on}"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backups.errors import ManifestInvalid, ResticFailed
 from backups.manifest import SET_JSON, Manifest
 from backups.repository import Repository
-from backups.restic import Snapshot
+from backups.restic import CHOSEN_TAG, Snapshot
 from backups.restore.errors import SetIncomplete, SetUnknown
 
 LATEST = "latest"
@@ -47,7 +47,7 @@ def read_set(repository: Repository, snapshot: Snapshot) -> FoundSet:
 
 
 def find_set(repository: Repository, wanted: str, *, host: str | None = None, allow_partial: bool = False) -> FoundSet:
-    """The set with the id `wanted`, or the newest complete one for `latest`.
+    """The set with the id `wanted`, or the newest complete one of all sources for `latest`.
 
     Args:
         host: where `latest` looks; a set named by its id is found whatever stack made it.
@@ -91,7 +91,7 @@ def find_set_beside(
 
 def _latest(repository: Repository, host: str | None) -> FoundSet:
     for snapshot in reversed(set_snapshots(repository, host)):
-        if snapshot.partial:
+        if snapshot.partial or CHOSEN_TAG in snapshot.tags:
             continue
         found = read_set(repository, snapshot)
         if found.state == "complete":

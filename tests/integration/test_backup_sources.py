@@ -17,6 +17,7 @@ from backups.fields import Fields
 from backups.manifest import SET_JSON, Manifest
 from backups.process import run
 from backups.restic import CHOSEN_TAG
+from backups.restore import sets
 from backups.sources.redis import demand_whole
 from tests.support import servers
 from tests.support.sample_stack import SampleStack, program, refused, run_agent, sample_stack
@@ -111,6 +112,7 @@ def test_a_set_of_chosen_sources_holds_them_alone_and_never_looks_whole(stack: S
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki/page").write_text("a page")
     folder = {"name": "wiki", "kind": "folder", "path": str(tmp_path / "wiki")}
+    whole = run_agent(stack.job())
     ended = run_agent(stack.job_with(folder, sources=["wiki", "documents", "postgres"]))
     assert (ended.status, ended.last["state"], ended.last["freeze_ms"]) == (0, "complete", 0.0), ended
     assert set(ended.last["sources"]) == {"documents", "postgres", "wiki"}
@@ -121,6 +123,8 @@ def test_a_set_of_chosen_sources_holds_them_alone_and_never_looks_whole(stack: S
     assert not [path for path in paths if "/vectors/" in path or "/blobs/" in path]
     assert str(tmp_path / "wiki/page") in paths
     assert set_json(stack, ended.last)["format"] == 2
+    assert sets.find_set(stack.opened(), "latest").manifest.set_id == whole.last["set"]
+    assert sets.find_set(stack.opened(), ended.last["set"]).state == "complete"
     assert refused(run_agent(stack.job_with(sources=["wiki"]))) == "job_invalid", "it is no source of this stack"
 
 

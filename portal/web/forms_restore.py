@@ -101,6 +101,8 @@ class ChoiceForm(forms.Form):
             self.add_error("sources", "Choose at least one source.")
         if given.get("what") == SINGLE and not self.names:
             self.add_error("documents", "Name at least one document.")
+        if given.get("what") == LOST and given.get("where") == "folder":
+            self.add_error("where", "Lost files go back into a stack; choose sources or documents for a folder.")
         if self.errors:
             return given
         try:

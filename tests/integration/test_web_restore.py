@@ -82,6 +82,8 @@ def test_what_does_not_go_together_is_said_before_anything_is_looked_at(seen: di
     assert "rows apart" in text_of(seen["operator"], f"{address}&sources=documents", 422)
     nowhere = f"/sets/{used.good.pk}/restore/?look=1&what=whole&where=folder&folder=there"
     assert "no absolute path" in text_of(seen["operator"], nowhere, 422)
+    lost = f"/sets/{used.good.pk}/restore/?look=1&what=lost&where=folder&folder=/there"
+    assert "Lost files go back into a stack" in text_of(seen["operator"], lost, 422)
 
 
 @pytest.mark.parametrize(

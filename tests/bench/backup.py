@@ -66,7 +66,7 @@ class Bench:
         return self.stack.live("documents"), self.stack.live("models") / "blobs"
 
     def unpack(self) -> None:
-        """The staged part of our latest set as plain files, for plain restic; a file that is as before is not touched."""
+        """The staged part of our latest set as plain files, for plain restic; what is as before is not touched."""
         argv = [str(servers.RESTIC), "restore", "latest:/set", "--target", str(self.same), "--overwrite", "if-changed"]
         process.run(argv, env=self.stack.restic(self.repository("ours")))
 

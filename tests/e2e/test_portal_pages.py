@@ -103,6 +103,7 @@ def addresses(used: Rows, running: Operation) -> list[str]:
         f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",
         "/password/", "/repositories/", "/repositories/default/", "/repositories/add/?kind=s3",
         "/repositories/add/?kind=sftp", "/repositories/default/change/", "/sources/",
+        "/plans/", "/plans/nightly/", "/plans/nightly/change/", "/plans/add/",
     ]  # fmt: skip
 
 

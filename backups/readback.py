@@ -1,7 +1,8 @@
 """Prove one set: read every byte of it back out of the repository and compare with set.json.
 
 restic's `check --read-data` cannot be told to read one snapshot only, and a restore needs the set's own size in free
-space. So the snapshot is read as one archive, hashed as it comes and kept nowhere; the cache is not asked.
+space. So the snapshot is read as one archive, hashed as it comes and kept nowhere; the cache is not asked. Measured on
+191 MiB in 400 files: 1.5 s of processor time, against 1.4 s for a restore and the hashes of what it wrote.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def repository_care(*, repository: Repository, care: Care, user: User | None = N
             Repository.objects.filter(pk=row.pk).update(**changes)
             audit(action="repository.care", target=row.scope, user=user, data={"changed": sorted(changes)})
     repository.refresh_from_db()
-    return sorted(changes)
+    return sorted(name.removesuffix("_id") for name in changes)
 
 
 def _changes(repository: Repository, care: Care) -> dict[str, Any]:

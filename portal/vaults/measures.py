@@ -13,12 +13,13 @@ from django.db.models import Max
 from django.utils import timezone
 
 from portal.operations.errors import OperationRefused
-from portal.operations.models import Claim, Mode, Operation
+from portal.operations.models import Claim, Mode, Operation, State
 from portal.operations.services import operation_start
 from portal.vaults.models import BackupSet, ForeignSnapshot, Repository, SetCopy
 
 log = logging.getLogger(__name__)
 FRESH_FOR = timedelta(hours=24)
+PATIENCE = timedelta(hours=1)
 OURS = "ragkeep"
 
 
@@ -34,13 +35,19 @@ def measures_due(now: datetime | None = None) -> list[Operation]:
     """Measure every repository that got a set since it was last measured, or was not measured for a day."""
     moment = now or timezone.now()
     rows = Repository.objects.filter(replaced_by=None).annotate(newest=Max("sets__operation__finished_at"))
-    due = [row for row in rows if _due(row, row.newest, moment)]
+    due = [row for row in rows if _due(row, row.newest, moment) and not _failed_lately(row, moment)]
     return [operation for row in due if (operation := _start(row))]
 
 
 def _due(repository: Repository, newest: datetime | None, now: datetime) -> bool:
     at = repository.stats_at
     return at is None or at < now - FRESH_FOR or (newest is not None and newest > at)
+
+
+def _failed_lately(repository: Repository, now: datetime) -> bool:
+    """Whether trying again so soon would only fill the list of operations."""
+    ended_badly = Operation.objects.filter(kind="repository.stats", state__in=(State.FAILED, State.LOST))
+    return ended_badly.filter(target=repository.scope, created_at__gt=now - PATIENCE).exists()
 
 
 def _start(repository: Repository) -> Operation | None:

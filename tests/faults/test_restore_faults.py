@@ -64,7 +64,8 @@ def of_a_newer_postgres(described: Description) -> None:
 
 def too_large(described: Description) -> None:
     described["versions"]["postgres_major"] = 18
-    described["files"][0]["bytes"] = 10**16
+    entry = next(one for one in described["files"] if one["source"] == "documents")
+    entry["bytes"] = 10**16
 
 
 def processes(product: Product) -> dict[str, Any]:

@@ -229,6 +229,55 @@ def test_a_restore_that_was_a_mistake_is_undone(product: Product, filled: dict[s
         assert found["hits"][0]["document"] == "added-since.txt"
 
 
+def test_what_happened_since_a_set_can_be_kept_and_parts_come_back_alone(
+    product: Product, filled: dict[str, Any]
+) -> None:
+    with product.api() as api:
+        kept = upload(api, {"there-since.txt": b"The lighthouse of Wremen was painted yellow in 1911."})
+        settled(api, filled["ready"] + 1)
+        before = listing(api)
+    set_id = product.json("backup")["set_id"]
+    gone = next(document for document, (name, _, _) in before.items() if name == "bakery.docx")
+    with product.api() as api:
+        api.delete(f"/api/documents/{gone}").raise_for_status()
+        since = upload(api, {"added-later.txt": b"The ferry bell of Imsum was cast by a cobbler."})
+        settled(api, filled["ready"] + 1)
+
+    looked = product.json("restore", "--set", set_id, "--merge", "--preview")
+    assert looked["preview"]["deletions"] == {"count": 1, "names": ["bakery.docx"]}
+    assert looked["preview"]["documents"]["lost"] == ["added-later.txt"]
+    merged = product.json("restore", "--set", set_id, "--merge", "--yes", "--no-safety")
+    assert (merged["merged"]["documents"], merged["deletions"]) == (1, 1)
+    with product.api() as api:
+        settled(api, filled["ready"] + 1)
+        there = listing(api)
+        assert there == {**{key: value for key, value in before.items() if key != gone}, **only(there, since)}
+        found = api.post("/api/search", json={"question": "Who cast the ferry bell of Imsum?"}).json()
+        assert found["hits"][0]["document"] == "added-later.txt"
+
+    back = product.json("restore", "--set", set_id, "--document", "bakery.docx")
+    assert back["outcome"] == {"added": 1}
+    sha256 = before[kept["there-since.txt"]][2]
+    (product.volumes / "documents" / "live" / sha256[:2] / sha256).unlink()
+    assert product.json("restore", "--set", set_id, "--lost")["files"] == 1
+    with product.api() as api:
+        settled(api, filled["ready"] + 2)
+        names = sorted(name for name, _, _ in listing(api).values())
+        assert names == sorted([*(name for name, _, _ in before.values()), "added-later.txt"])
+    folder = product.var / "restored" / "one"
+    product.json("restore", "--set", set_id, "--document", "there-since.txt", "--to-folder", str(folder))
+    assert (folder / "there-since.txt").read_bytes() == b"The lighthouse of Wremen was painted yellow in 1911."
+
+    assert product.json("restore", "--undo", "--yes")["state"] == "undone"
+    with product.api() as api:
+        for document in (*kept.values(), *since.values()):
+            api.delete(f"/api/documents/{document}").raise_for_status()
+
+
+def only(documents: dict[str, tuple[str, str, str]], ids: dict[str, str]) -> dict[str, tuple[str, str, str]]:
+    return {key: documents[key] for key in ids.values()}
+
+
 def ruin(product: Product, documents: list[str]) -> None:
     """Half of the documents deleted, the vector directory wiped, a table dropped, a model removed."""
     with product.api() as api:

@@ -10,7 +10,7 @@ import click
 
 from backups.job import RepositoryPlace
 from backups.restic import local_folder
-from config.cli.installation import ADMIN_EMAIL
+from config.cli.installation import ADMIN_EMAIL, password_shown
 from config.cli.operations import connect
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.recovery import Recovery, Report
@@ -56,6 +56,8 @@ def command(
         with only_one(RuntimePaths.discover().run, "recover"):
             report = Recovery(place=place, wanted=wanted, port=port, listen=listen, output=output).run()
             output.result(_fields(report), _text(report))
+            if report.password:
+                password_shown(report.installation)
 
 
 def _place(url: str, password_file: Path, credentials_file: Path | None) -> RepositoryPlace:

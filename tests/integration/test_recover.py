@@ -21,7 +21,8 @@ from tests.support.documents import corpus
 from tests.support.product import Product, free_base, installation, settled, upload
 from tests.support.servers import REPO, wait_until
 
-pytestmark = pytest.mark.integration
+# Three starts of the whole product; more patience than most, for a machine that does other things meanwhile.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 # Made once: a PDF says when.
 FILES = corpus(3)

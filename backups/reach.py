@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from backups import place as places
 from backups import rest, s3, sftp
-from backups.errors import AddressInvalid, BackupError, RepositoryError
+from backups.errors import AddressInvalid, BackupError, RepositoryError, RepositoryUnreachable, ResticFailed
 from backups.job import RepositoryPlace
 from backups.place import CREDENTIAL_PREFIXES, LOCAL, REST, S3, SFTP, Address
+
+Result = TypeVar("Result")
+
+# How long a server may stay away while a set is stored, how often it is asked, and how often the work is done again.
+PATIENCE_SECONDS = 600.0
+POLL_SECONDS = 2.0
+RUNS = 4
 
 
 def address_of(place: RepositoryPlace) -> Address | None:
@@ -62,3 +71,36 @@ def trouble(place: RepositoryPlace) -> RepositoryError | None:
     except BackupError:
         return None
     return None
+
+
+def ridden_out(place: RepositoryPlace, work: Callable[[], Result], *, patience: float = PATIENCE_SECONDS) -> Result:
+    """Do `work`, and again after a connection to an SFTP server broke and the server is back.
+
+    Over HTTP restic itself goes on trying for a quarter of an hour. Over SFTP it gives up as soon as ssh ends; what it
+    had stored by then is not sent again.
+
+    Raises:
+        RepositoryUnreachable: the server stayed away for longer than `patience` seconds.
+        RepositoryError: as `work`.
+    """
+    address, end = address_of(place), time.monotonic() + patience
+    for left in reversed(range(RUNS)):
+        try:
+            return work()
+        except (ResticFailed, RepositoryUnreachable):
+            if not left or address is None or address.kind != SFTP:
+                raise
+        _wait_for(place, end)
+    raise AssertionError("unreachable")
+
+
+def _wait_for(place: RepositoryPlace, end: float) -> None:
+    """Return when the place answers and accepts us.
+
+    Raises:
+        RepositoryError: it does not, until `end`, or refuses us.
+    """
+    while found := trouble(place):
+        if not isinstance(found, RepositoryUnreachable) or time.monotonic() > end:
+            raise found
+        time.sleep(POLL_SECONDS)

@@ -157,7 +157,7 @@ class Repository:
                 excludes=excludes,
                 by_time=by_time,
             )
-            return self._backed_up(argv, cwd, progress)
+            return reach.ridden_out(self.place, lambda: self._backed_up(argv, cwd, progress))
 
     def ls(self, snapshot: str) -> Iterator[Mapping[str, Any]]:
         """The nodes of a snapshot: `path`, `type` ("file", "dir"), `size`, ..."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backups import errors, probe
+from backups import errors, probe, reach
 from backups.job import Job, RepositoryPlace, Tools
 from backups.journal import Context, Fence, Journal
 from backups.place import PlaceOptions
@@ -275,7 +275,7 @@ def test_a_server_that_comes_back_is_waited_for(desk: Desk, tmp_path: Path) -> N
         keys = s3_server.credentials(desk.folder / "s3.env")
         place = replace(desk.place("local", "x"), url=f"{server.store.url}/x", credentials_file=keys)
         place = replace(place, id=desk.repository(place).init())
-        staged, cut = fill(desk.folder, megabytes=96), list[int]()
+        staged, cut = fill(desk.folder, megabytes=48), list[int]()
 
         def stop_once(message: object) -> None:
             if not cut and isinstance(message, dict) and message.get("bytes_done", 0) > 0:
@@ -290,6 +290,43 @@ def test_a_server_that_comes_back_is_waited_for(desk: Desk, tmp_path: Path) -> N
         assert cut
         desk.repository(place).restore(stored.snapshot_id, folder="/set", target=tmp_path / "back")
         assert (tmp_path / "back" / "noise").read_bytes() == (staged / "set" / "noise").read_bytes()
+
+
+@needs_sshd
+def test_a_broken_line_to_an_sftp_server_is_mended(desk: Desk, ssh: sshd.SshServer) -> None:
+    """restic gives up as soon as its ssh ends; the set is stored all the same."""
+    place = desk.place("sftp", "broken")
+    place = replace(place, id=desk.repository(place).init())
+    staged, dropped = fill(desk.folder, megabytes=48), list[int]()
+
+    def drop_once(message: object) -> None:
+        if not dropped and isinstance(message, dict) and message.get("bytes_done", 0) > 0:
+            dropped.append(ssh.drop_connections())
+
+    stored = desk.repository(place).backup(
+        cwd=staged, paths=["set"], files=[], tags=["t"], host="h", progress=drop_once
+    )
+    assert dropped[0] > 0
+    desk.repository(place).restore(stored.snapshot_id, folder="/set", target=desk.folder / "back")
+    assert (desk.folder / "back" / "noise").read_bytes() == (staged / "set" / "noise").read_bytes()
+
+
+@needs_sshd
+def test_a_server_that_stays_away_is_not_waited_for_for_ever(desk: Desk, ssh: sshd.SshServer) -> None:
+    place = desk.place("sftp", "away")
+    away = replace(place, url=place.url.replace(str(ssh.port), str(servers.free_port())))
+    ran: list[int] = []
+
+    def fail() -> None:
+        ran.append(1)
+        raise errors.ResticFailed("the line broke")
+
+    with pytest.raises(errors.RepositoryUnreachable):
+        reach.ridden_out(away, fail, patience=0)
+    assert len(ran) == 1
+    with pytest.raises(errors.ResticFailed):
+        reach.ridden_out(place, fail)
+    assert len(ran) == 1 + reach.RUNS, "the server answers: it is something else"
 
 
 def test_failures_of_restic_are_explained_by_the_place(desk: Desk, rclone_store: s3_server.RcloneStore) -> None:

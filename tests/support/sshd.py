@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,12 +43,30 @@ class SshServer:
         path.write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
         return path
 
+    def drop_connections(self) -> int:
+        """Cut everybody who is signed in off, as a broken line does; returns how many processes that ended."""
+        parents = {int(self.host_key.with_name("sshd.pid").read_text())}
+        dropped = 0
+        for _ in range(3):  # the listener's children, and theirs
+            children = {pid for pid, parent in _processes() if parent in parents}
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            dropped, parents = dropped + len(children), children
+        return dropped
+
     def answers(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=2).close()
         except OSError:
             return False
         return True
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Every process and its parent."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def program() -> str | None:

@@ -6,6 +6,7 @@ does. The time that is compared is that of the staging without its verification,
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class Restores:
         process.run([servers.PG_BIN / "createdb", *where, "plain"], env=environment)
         dump = folder / "set" / "postgres" / "database.dump"
         process.run([servers.PG_BIN / "pg_restore", *where, "-d", "plain", str(dump)], env=environment)
+        os.sync()  # as ours, which has everything on disk before it exchanges anything
         seconds = time.perf_counter() - began
         process.run([servers.PG_BIN / "dropdb", *where, "plain"], env=environment)
         shutil.rmtree(folder)

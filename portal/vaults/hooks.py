@@ -153,5 +153,3 @@ def _log(ctx: Context, running: Running) -> None:
     running.wait()
     for line in running.stderr.splitlines():
         ctx.log(line, level="warning")
-
-

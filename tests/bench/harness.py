@@ -159,10 +159,10 @@ def milliseconds(act: Callable[[], object]) -> float:
 
 def run(name: str, *, runs: int | None, chunks: int | None = None, under: Path, cache: Path, say: Say) -> Report:
     """Run the benchmark `name` in a folder of its own below `under`, which is removed at the end."""
-    bench = BENCHES[name]
+    bench, load = BENCHES[name], os.getloadavg()[0]
     under.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=under, ignore_cleanup_errors=True) as folder:
         place = Place(Path(folder), runs or bench.runs, say, cache, chunks)
         report: Report = importlib.import_module(bench.module).run(place)
-    report.facts.update(processors=os.cpu_count())
+    report.facts.update(processors=os.cpu_count(), load_before=round(load, 1))
     return report

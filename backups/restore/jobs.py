@@ -12,6 +12,7 @@ from backups.fields import Fields
 from backups.job import Job
 from backups.journal import Context
 from backups.manifest import Manifest
+from backups.preflight import restic_version
 from backups.repository import Repository
 from backups.restore import aside, canary, compare, deletions, folders, merge, preflight, revocations, sets, swap
 from backups.restore.canary import Api
@@ -172,10 +173,9 @@ def target_of(job: Job) -> Target:
 def _open(job: Job, context: Context) -> tuple[Repository, FoundSet]:
     with context.step("find_set") as outcome:
         repository = Repository(job.require_repository(), job.tools.restic, job.cache, job.limits)
-        repository.version()
-        repository.open()
+        restic_version(repository, job.tools.restic, job.cache)
         allow_partial = job.option_fields().flag("allow_partial", False)
-        found = sets.find_set(repository, job.require_set(), host=_host(job), allow_partial=allow_partial)
+        found = sets.find_set_beside(repository, job.require_set(), host=_host(job), allow_partial=allow_partial)
         outcome["set"] = found.manifest.set_id
         return repository, found
 

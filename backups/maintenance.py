@@ -59,9 +59,11 @@ class Maintenance(Repository):
         return found
 
     def sets(self) -> dict[str, restic.Snapshot]:
-        """The snapshot of each set, as they lie in the repository and not in the cache."""
+        """The snapshot of each set, a whole one before a partial one, as they lie in the repository and not in the
+        cache."""
         listed = json.loads(self._demand(restic_upkeep.snapshots_argv(self._tool)).stdout or "[]")
-        return {found.set_id: found for value in listed if (found := restic.Snapshot.read(value)).set_id}
+        found = sorted(map(restic.Snapshot.read, listed), key=lambda snapshot: not snapshot.partial)
+        return {snapshot.set_id: snapshot for snapshot in found if snapshot.set_id}
 
     def affected(self, findings: Findings) -> set[str]:
         """The ids of the snapshots that need what is damaged; all of them while the index cannot be read."""

@@ -161,7 +161,7 @@ def _locks(locks: Iterable[restic.Lock]) -> list[dict[str, Any]]:
 def copy(job: Job, context: Context) -> dict[str, Any]:
     """Copy `snapshots` (all without it) of the repository `from` into the job's one, which is made when it is new.
 
-    Result: `id` of the target, `present`: the snapshot of each set that is there now.
+    Result: `id` of the target, `present`: the snapshot of each set that is there now, `partial`: those not whole.
     """
     options = job.option_fields()
     source, place = RepositoryPlace.read(options.section("from")), job.require_repository()
@@ -173,8 +173,10 @@ def copy(job: Job, context: Context) -> dict[str, Any]:
     wanted = options.texts("snapshots") if options.has("snapshots") else _all(job, source)
     with context.step("copy", snapshots=len(wanted)):
         _copy_in_parts(target, wanted, context)
-    present = {name: snapshot.id for name, snapshot in target.sets().items()}
-    return {"state": "ok", "id": known, "present": present}
+    there = target.sets()
+    present = {name: snapshot.id for name, snapshot in there.items()}
+    partial = [name for name, snapshot in there.items() if snapshot.partial]
+    return {"state": "ok", "id": known, "present": present, "partial": partial}
 
 
 def _copy_in_parts(target: Maintenance, wanted: Sequence[str], context: Context) -> None:

@@ -60,7 +60,7 @@ def copy(ctx: Context) -> Outcome:
     if missing:
         job = _copy_job(ctx, source, target, snapshots=[row.snapshot_id for row in missing])
         found = run_agent(ctx, job)
-        present = found["present"]
+        present = {name: found["present"][name] for name in found["present"] if name not in found["partial"]}
         _know(target, found["id"])
     copied = [row for row in missing if row.pk in present]
     with transaction.atomic():

@@ -121,6 +121,11 @@ def _made_here(repository: Repository, one: Mapping[str, Any]) -> bool:
     return any(f"{operation.created_at:%Y%m%dT%H%M%SZ}" == taken for operation in mine)
 
 
+def snapshots_forged(repository: Repository) -> list[ForeignSnapshot]:
+    """Those among them that claim to be sets of ours."""
+    return [suspect.snapshot for suspect in foreign_or_forged(repository) if suspect.forged]
+
+
 def foreign_or_forged(repository: Repository) -> list[Suspect]:
     """Snapshots that appeared without an operation of ours, newest first: somebody else's, or forged ones that are to
     push real sets out of a retention that counts."""

@@ -113,6 +113,8 @@ def _record_replaced(repository: Repository, replaced: dict[str, str]) -> None:
                 row.snapshot_id, row.state = replaced[row.pk], SetState.PARTIAL
                 row.save(update_fields=["snapshot_id", "state"])
                 audit(action="set.lost_files", target=f"set:{row.pk}")
+        # A copy that lost something is none any more.
+        SetCopy.objects.filter(repository=repository, set_id__in=replaced).delete()
 
 
 def _may_forget(target: str, params: Params) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from backups import process
 from backups.restic import environment
+from portal.alarms.conditions import conditions_now
 from portal.operations.errors import OperationRefused
 from portal.operations.models import State
 from portal.vaults.measures import foreign_or_forged
@@ -174,6 +175,8 @@ def test_24_forged_snapshots_are_told_apart_and_push_nothing_out(vault: Vault, s
         (False, "mine"),
         (True, "ragkeep"),
     ]
+    alarms = {condition.key for condition in conditions_now()}
+    assert f"repository.forged {repository.scope}" in alarms
     # Retention counts the sets of the database alone, so the forged ones push none of them out.
     assert {found.pk for found in BackupSet.objects.filter(removed_at=None)} == {found.pk for found in sets}
 

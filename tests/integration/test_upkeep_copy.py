@@ -64,7 +64,7 @@ def test_two_repositories_never_wait_for_one_another(vault: Vault, stocked: Stoc
     one, _ = vault.stocked(stocked, "one")
     other = vault.stocked_without_sets(stocked, "other")
     prune = operation_start(kind="repository.prune", target=one.scope)
-    for kind in ("repository.check", "repository.forget", "repository.repair", "repository.stats"):
+    for kind in ("repository.check", "repository.forget", "repository.repair", "repository.unlock"):
         with pytest.raises(OperationRefused) as refused:
             operation_start(kind=kind, target=one.scope, params={"sets": [stocked.sets[0][0]]})
         assert refused.value.data == {"operation": str(prune.pk)}

@@ -15,6 +15,7 @@ RULES: tuple[Rule, ...] = (
     drills.unproven,
     repositories.gone,
     repositories.damaged,
+    repositories.forged,
     repositories.nearly_full,
     repositories.on_one_disk,
     recovery.held,

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from portal.alarms.conditions import Condition
 from portal.alarms.models import Severity
+from portal.vaults.measures import snapshots_forged
 from portal.vaults.models import Repository
 from portal.vaults.selectors import repositories_gone, repositories_in_use, repositories_on_data_disk
 
@@ -37,9 +38,28 @@ def _damage(row: Repository) -> Condition:
     error = row.check_error
     sets = [str(name) for name in error.get("sets", [])]
     touched = f" Sets affected: {', '.join(sets[:5])}{' and more' if len(sets) > 5 else ''}." if sets else ""
-    title = f"The repository {row.name} is damaged: {error.get('message', 'the last check failed.')}{touched}"
+    title = f"The repository {row.name} is damaged.{touched}"
     remedy = str(error.get("remedy", "")) or "Repair it, then take a new set."
     return Condition(f"repository.damaged {row.scope}", Severity.BAD, title, remedy)
+
+
+def forged(_now: datetime) -> list[Condition]:
+    """Snapshots claim to be sets of ours, and no operation of ours made them."""
+    return [_forgery(row, count) for row in repositories_in_use() if (count := len(snapshots_forged(row)))]
+
+
+def _forgery(row: Repository, count: int) -> Condition:
+    many = (
+        f"{count} snapshots in {row.name} claim to be sets"
+        if count > 1
+        else f"A snapshot in {row.name} claims to be a set"
+    )
+    return Condition(
+        f"repository.forged {row.scope}",
+        Severity.BAD,
+        f"{many}, and no operation of this portal made {'them' if count > 1 else 'it'}",
+        "Change the everyday credential and look who had it. If another portal writes there, adopt its sets.",
+    )
 
 
 def nearly_full(_now: datetime) -> list[Condition]:

@@ -99,7 +99,8 @@ def addresses(used: Rows, running: Operation) -> list[str]:
     shown = [f"/operations/{row.pk}/" for row in (running, used.failed, used.done)]
     return [
         "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/sets/", good, f"/sets/{used.partial.pk}/",
-        f"{good}restore/", f"{good}restore/preview/", "/sets/?state=partial&pinned=on", f"{good}browse/",
+        f"{good}restore/", f"{good}restore/?look=1", f"{good}restore/preview/",
+        "/sets/?state=partial&pinned=on", f"{good}browse/",
         f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",
         "/password/", "/repositories/", "/repositories/default/", "/repositories/add/?kind=s3",
         "/repositories/add/?kind=sftp", "/repositories/default/change/", "/sources/",

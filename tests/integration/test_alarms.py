@@ -225,6 +225,15 @@ def test_a_damaged_repository_names_the_sets_it_touches(used: Rows) -> None:
     assert used.good.pk in titles["repository.damaged repository:default"]
 
 
+def test_a_set_that_could_not_be_read_back_is_told_unless_its_repository_is(used: Rows) -> None:
+    key = f"set.damaged set:{used.good.pk}"
+    assert key not in keys()
+    BackupSet.objects.filter(pk=used.good.pk).update(verify_error={"message": "3 files differ."})
+    assert key in keys()
+    Repository.objects.update(check_error={"message": "a pack is damaged.", "sets": [used.good.pk]})
+    assert key not in keys()
+
+
 def test_a_repository_that_fills_up_is_told_before_it_is_full(used: Rows) -> None:
     Repository.objects.update(capacity_bytes=1000, stats={"total_size": 890})
     assert "repository.full repository:default" not in keys()

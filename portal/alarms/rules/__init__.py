@@ -10,6 +10,7 @@ RULES: tuple[Rule, ...] = (
     backups.overdue,
     backups.switched_off,
     backups.suspicious,
+    backups.damaged,
     backups.lost,
     drills.failed,
     drills.unproven,

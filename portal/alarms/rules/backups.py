@@ -86,6 +86,22 @@ def _told(found: BackupSet) -> str:
     return " ".join(str(anomaly.get("message", anomaly.get("code", ""))) for anomaly in found.anomalies[:3])
 
 
+def damaged(_now: datetime) -> list[Condition]:
+    """Sets that were read back and are not what they were; those that a damaged repository names are told with it."""
+    sets = BackupSet.objects.filter(removed_at=None, repository__check_error={}).exclude(verify_error={})
+    remedy = "Take a new set, and restore from a copy in another repository if this one is needed."
+    return [
+        Condition(
+            f"set.damaged set:{found.pk}",
+            Severity.BAD,
+            f"The set {found.pk} is damaged: {found.verify_error.get('message', 'it could not be read back')}",
+            remedy,
+            found.operation,
+        )
+        for found in sets[:20]
+    ]
+
+
 def lost(now: datetime) -> list[Condition]:
     """An operation on which worker after worker died."""
     remedy = "Read the worker's log, then look at the stack's services before you start anything else."

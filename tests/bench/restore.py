@@ -30,6 +30,7 @@ class Restores:
     stack: Installation
     set_id: str = ""
     steps: list[dict[str, float]] = field(default_factory=list)
+    unserved: list[float] = field(default_factory=list)
     downtimes: list[float] = field(default_factory=list)
 
     @property
@@ -58,7 +59,9 @@ class Restores:
         began = time.perf_counter()
         self.stack.stop(*USERS_OF_DATA)
         self.stack.agent("swap", **job)
-        self.stack.start(*reversed(USERS_OF_DATA))
+        self.stack.start("vectordb", "api")
+        self.unserved.append((time.perf_counter() - began) * 1000)
+        self.stack.start("ingest")
         self.downtimes.append((time.perf_counter() - began) * 1000)
         canary = self.stack.agent("canary", **job).last
         assert canary["canary"]["passed"], canary
@@ -99,13 +102,21 @@ def run(place: Place) -> Report:
     measures = [
         Measure("restore without verification", "s", ours, "restic restore and pg_restore", plain),
         Measure(
+            "downtime until questions are answered",
+            "ms",
+            spread(large.unserved),
+            "with a tenth of the data",
+            spread(small.unserved),
+        ),
+        Measure(
             "downtime until healthy", "ms", spread(large.downtimes), "with a tenth of the data", spread(small.downtimes)
         ),
         *(Measure(f"step {name}", "s", _step(large, name)) for name in large.steps[0]),
     ]
     bounds = [
         Bound("restore, ours over plain", measures[0].ratio or 0, RATIO),
-        Bound("downtime, all the data over a tenth of it", measures[1].ratio or 0, SAME),
+        Bound("until questions are answered, all the data over a tenth of it", measures[1].ratio or 0, SAME),
+        Bound("downtime until healthy, all the data over a tenth of it", measures[2].ratio or 0, SAME),
     ]
     return Report(measures, bounds, facts)
 

@@ -35,12 +35,14 @@ def adopt(ctx: Context) -> Outcome:
     repository = repository_at(ctx.operation.target)
     # Listed now: a set that is stored while we read the repository must not look as if it had vanished from it.
     before = set(BackupSet.objects.filter(repository=repository).values_list("pk", flat=True))
+    copies = set(repository.copies.values_list("set_id", flat=True))
     result = run_agent(ctx, agent_job(ctx, "adopt", repository=repository))
     _remember_id(repository, str(result["id"]))
     sets = {found["set"]: found for found in result["snapshots"] if found["set"]}
     with ctx.step("adopt.compare", "Compare with what is known") as told:
         told.update(foreign=_foreign(repository, [found for found in result["snapshots"] if not found["set"]]))
         told.update(removed=_vanished(ctx, repository, before - sets.keys()), **_known(repository, sets))
+        repository.copies.filter(set_id__in=copies - sets.keys()).delete()
     unread = _unread(repository, sets)
     for done in range(0, len(unread), BATCH):
         ctx.checkpoint()
@@ -103,15 +105,13 @@ def _copies(repository: Repository, sets: Mapping[str, Listed]) -> int:
     """Sets whose rows belong to another repository are copies here; returns how many there are."""
     elsewhere = BackupSet.objects.filter(pk__in=sets.keys()).exclude(repository=repository).values_list("pk", flat=True)
     copies = [SetCopy(set_id=name, repository=repository, snapshot_id=sets[name]["id"]) for name in elsewhere]
-    with transaction.atomic():
-        repository.copies.exclude(set_id__in=[copy.set_id for copy in copies]).delete()
-        SetCopy.objects.bulk_create(
-            copies,
-            update_conflicts=True,
-            unique_fields=["set", "repository"],
-            update_fields=["snapshot_id"],
-            batch_size=500,
-        )
+    SetCopy.objects.bulk_create(
+        copies,
+        update_conflicts=True,
+        unique_fields=["set", "repository"],
+        update_fields=["snapshot_id"],
+        batch_size=500,
+    )
     return len(copies)
 
 

@@ -217,6 +217,9 @@ def test_sets_that_belong_elsewhere_are_copies(vault: Vault, stocked: Stock) -> 
     assert adopted(second).result["copies"] == 3
     assert BackupSet.objects.filter(repository=second).count() == 0
     assert SetCopy.objects.filter(repository=second).count() == 3
+    vault.restic(second, "forget", stocked.sets[0][2])
+    assert adopted(second).result["copies"] == 2
+    assert set(SetCopy.objects.values_list("set_id", flat=True)) == {found[0] for found in stocked.sets[1:]}
 
 
 def test_a_reader_that_dies_goes_on_where_it_stopped(

@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,9 +227,3 @@ def running(root: Path) -> Iterator[Installation]:
         yield found
     finally:
         found.stop()
-
-
-def seconds(act: Any) -> float:  # noqa: ANN401 - any callable
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began

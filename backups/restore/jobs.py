@@ -11,7 +11,7 @@ from backups.errors import JobInvalid
 from backups.fields import Fields
 from backups.job import Job
 from backups.journal import Context
-from backups.manifest import Manifest
+from backups.manifest import Golden, Manifest
 from backups.preflight import restic_version
 from backups.repository import Repository
 from backups.restore import aside, canary, compare, deletions, folders, merge, preflight, revocations, sets, swap
@@ -97,9 +97,9 @@ def discard_job(job: Job, context: Context) -> dict[str, Any]:
 def canary_job(job: Job, context: Context) -> dict[str, Any]:
     """Ask the restored service the set's questions.
 
-    Options: `compare` (false) also compares every document, row count and vector count, and reports `passed` instead of
-    raising CanaryFailed. `carried` (false): documents were added or deleted on the way, so only what the set and the
-    service have in common is compared.
+    Options: `compare` (false) also compares every document, row count and vector count, asks `golden`, the operator's
+    questions [{question, documents}], and reports `passed` instead of raising CanaryFailed. `carried` (false):
+    documents were added or deleted on the way, so only what the set and the service have in common is compared.
     """
     stack = job.require_stack()
     if stack.internal_token_file is None:
@@ -108,13 +108,18 @@ def canary_job(job: Job, context: Context) -> dict[str, Any]:
     with Api.at(stack.api_url, Secret.from_file(stack.internal_token_file)) as api:
         if job.option_fields().flag("compare", False):
             with context.step("compare") as outcome:
-                report = compare.report(target_of(job), manifest, api, stack.vectordb_url)
+                report = compare.report(target_of(job), manifest, api, stack.vectordb_url, _golden(job))
                 outcome["passed"] = report["passed"]
         else:
             with context.step("canary") as outcome:
                 report = _asked(job, api, manifest)
                 outcome.update(report)
     return _ok(context, set_id=manifest.set_id, **report)
+
+
+def _golden(job: Job) -> list[Golden]:
+    fields = job.option_fields()
+    return [Golden.read(part) for part in fields.sections("golden")] if fields.has("golden") else []
 
 
 def _asked(job: Job, api: Api, manifest: Manifest) -> dict[str, Any]:

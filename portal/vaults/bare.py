@@ -53,9 +53,7 @@ def sources_look(stack: str, sources: Sequence[ExtraSource]) -> dict[str, dict[s
     return dict(found["sources"])
 
 
-def restore_preview(
-    found: BackupSet, *, into: str = "", options: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def restore_preview(found: BackupSet, *, into: str = "", options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a restore of this set would bring and take; changes nothing. Keys as the agent's preflight: `set`,
     `sources`, `stops`, `versions`, `space`, `preview`.
 

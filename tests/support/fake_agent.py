@@ -1,7 +1,8 @@
 """Speaks the agent's protocol and does nothing else: for tests of what the portal does around the agent.
 
-`fake_agent.py FOLDER`: a file KIND.json in the folder replaces parts of the result, KIND.fail makes that job fail, KIND.die kills the process once, KIND.wait
-makes it wait for ever after creating KIND.waiting; `calls` gets one line for each job, KIND.job the last one itself.
+`fake_agent.py FOLDER`: a file KIND.json in the folder replaces parts of the result, KIND.fail makes that job fail,
+KIND.die kills the process once, KIND.wait makes it wait for ever after creating KIND.waiting; `calls` gets one line for
+each job, KIND.job the last one itself.
 """
 
 from __future__ import annotations

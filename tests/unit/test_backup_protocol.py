@@ -206,7 +206,7 @@ def test_a_manifest_knows_where_its_files_lie_in_the_snapshot() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format", 2, "set.format: this set was made by a newer Ragkeep"),
+        ("format", 3, "set.format: this set was made by a newer Ragkeep"),
         ("taken_at", "yesterday", "set.taken_at: expected a date and time"),
         ("state", "fine", "set.state: expected one of complete, partial"),
         ("counts", {"users": "one"}, "set.counts.users: expected a whole number"),

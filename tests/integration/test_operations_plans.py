@@ -14,8 +14,8 @@ from config.celery import app
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
 from portal.stacks.services import stack_ensure
-from portal.vaults.models import BackupSet, Plan, Repository
 from portal.vaults.due import plans_due
+from portal.vaults.models import BackupSet, Plan, Repository
 from portal.vaults.plans import plan_reschedule
 from portal.vaults.selectors import plan_next_run, repository_warnings
 from tests.support import servers

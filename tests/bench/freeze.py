@@ -22,7 +22,7 @@ from tests.bench.load import Call
 from tests.support import servers
 
 MEDIAN_MS, WORST_MS, BEYOND_MS, READS = 100.0, 500.0, 500.0, 2.0
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 3.0
 WARM_UP_SECONDS = 8.0
 STOPPED_RUNS = 3
 SMALLER = 10

@@ -98,15 +98,15 @@ def test_starting_one_service_starts_what_it_needs_and_no_more(runtime: Runtime,
 
 def test_only_what_changed_is_created_anew(runtime: Runtime, spec: StackSpec) -> None:
     runtime.apply(spec)
-    since = {status.service: status.since for status in runtime.status(spec)}
+    started = {status.service: (status.pid, status.since) for status in runtime.status(spec)}
     changed = tiny_stack.tiny(spec.project, middle=tiny_stack.service("other", port=8002, offset=1, needs=("store",)))
     actions = {change.service: change.action for change in runtime.plan(changed).changes}
     assert actions == {"front": Action.KEEP, "middle": Action.RECREATE, "store": Action.KEEP}
     runtime.apply(changed)
     assert set(states(runtime, changed).values()) == {State.HEALTHY}
-    now = {status.service: status.since for status in runtime.status(changed)}
-    assert (now["front"], now["store"]) == (since["front"], since["store"])
-    assert now["middle"] != since["middle"]
+    now = {status.service: (status.pid, status.since) for status in runtime.status(changed)}
+    assert (now["front"], now["store"]) == (started["front"], started["store"])
+    assert now["middle"] != started["middle"]
 
 
 def test_stop_and_remove_can_be_repeated(runtime: Runtime, spec: StackSpec) -> None:

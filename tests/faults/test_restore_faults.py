@@ -14,7 +14,7 @@ from backups.job import RepositoryPlace
 from backups.repository import Repository
 from backups.restore import sets
 from tests.support import servers
-from tests.support.product import Product
+from tests.support.product import Product, settled, upload
 
 pytestmark = pytest.mark.integration
 
@@ -23,10 +23,15 @@ Description = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def taken(product: Product) -> Iterator[str]:
-    """A set of its own, which is removed afterwards."""
-    set_id = str(product.json("backup")["set_id"])
-    yield set_id
-    product.manage("sets", "delete", set_id, "--yes")
+    """A set of its own with a document in it; both are removed afterwards."""
+    with product.api() as api:
+        added = upload(api, {"faults-restore.txt": b"A set that other programs wrote is looked at with care.\n" * 20})
+        settled(api, len(added))
+        set_id = str(product.json("backup")["set_id"])
+        yield set_id
+        product.manage("sets", "delete", set_id, "--yes")
+        for document in added.values():
+            api.delete(f"/api/documents/{document}").raise_for_status()
 
 
 def repository_of(product: Product) -> Repository:

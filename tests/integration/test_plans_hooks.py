@@ -206,7 +206,7 @@ def test_the_job_carries_the_limits_and_sources_of_the_plan(scene: Scene, monkey
     plan = plan_update(plan=plan_with(), sources=["postgres", "documents"], limits={"upload_kib": 500, "io_idle": True})
     assert run(plan).state == State.SUCCEEDED
     assert jobs[0]["limits"] == {"upload_kib": 500, "io_idle": True}
-    assert jobs[0]["sources"] == ["documents", "postgres"]
+    assert jobs[0]["sources"] == ["documents", "postgres", "portal"], "a blank machine needs the portal in every set"
 
 
 def test_somebody_who_may_not_operate_cannot_set_hooks(scene: Scene, tmp_path: Path, django_user_model: type) -> None:

@@ -14,6 +14,7 @@ import pytest
 from backups import errors, probe, reach
 from backups.job import Job, RepositoryPlace, Tools
 from backups.journal import Context, Fence, Journal
+from backups.limits import NONE, Limits
 from backups.place import PlaceOptions
 from backups.repository import Repository
 from backups.restic import Complaints
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.integration
 TOOLS = Tools(servers.RESTIC, servers.PG_BIN)
 needs_sshd = pytest.mark.skipif(sshd.program() is None, reason="no sshd: apt-get install openssh-server")
 CUT_SECONDS = 3
+# restic tells its progress once a second: a backup that is to be cut has to last longer on every machine.
+SLOW = Limits(upload_kib=8192)
 NOTHING = Complaints("", ())
 KINDS = ["local", "seaweedfs", "rclone", "rest", pytest.param("sftp", marks=needs_sshd)]
 
@@ -64,8 +67,8 @@ class Desk:
         blank = RepositoryPlace("", str(self.folder / name), password)
         return getattr(self, f"_{kind}")(blank, name)  # type: ignore[no-any-return]
 
-    def repository(self, place: RepositoryPlace) -> Repository:
-        return Repository(place, servers.RESTIC, self.folder / "cache")
+    def repository(self, place: RepositoryPlace, limits: Limits = NONE) -> Repository:
+        return Repository(place, servers.RESTIC, self.folder / "cache", limits)
 
     def run(
         self, work: Callable[[Job, Context], dict[str, Any]], place: RepositoryPlace, **options: object
@@ -284,7 +287,7 @@ def test_a_server_that_comes_back_is_waited_for(desk: Desk, tmp_path: Path) -> N
                 time.sleep(CUT_SECONDS)
                 server.start()
 
-        stored = desk.repository(place).backup(
+        stored = desk.repository(place, SLOW).backup(
             cwd=staged, paths=["set"], files=[], tags=["t"], host="h", progress=stop_once
         )
         assert cut
@@ -303,7 +306,7 @@ def test_a_broken_line_to_an_sftp_server_is_mended(desk: Desk, ssh: sshd.SshServ
         if not dropped and isinstance(message, dict) and message.get("bytes_done", 0) > 0:
             dropped.append(ssh.drop_connections())
 
-    stored = desk.repository(place).backup(
+    stored = desk.repository(place, SLOW).backup(
         cwd=staged, paths=["set"], files=[], tags=["t"], host="h", progress=drop_once
     )
     assert dropped[0] > 0

@@ -33,6 +33,9 @@ RESULTS: dict[str, dict[str, Any]] = {
         "detail": {},
     },
     "init": {"id": "repo"},
+    "preflight": {
+        "preview": {"summary": [], "documents": {"gained_count": 0, "lost_count": 0}, "deletions": {"count": 0}}
+    },
     "kept": {"bytes": 4096},
     "extract": {"target": "/there", "files": {"documents": 3}},
     "readmit": {"outcome": {"added": 1}, "names": ["a.txt"]},

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from django.db.models import Q
 from django.utils import timezone
 
 from backups.secret import Secret
@@ -34,13 +35,17 @@ _ENDINGS = {START: "/start", SUCCESS: "", FAILURE: "/fail"}
 def pings_send(*, now: datetime | None = None) -> int:
     """Tell every switch what it does not know yet; returns how many calls arrived."""
     moment = now or timezone.now()
-    plans = {plan.name: plan for plan in Plan.objects.exclude(ping_url_file="")}
-    if not plans:
-        return 0
-    runs = Operation.objects.filter(
-        kind="backup", parent=None, created_at__gt=moment - RECENT, params__plan__in=list(plans)
-    ).order_by("created_at")
-    return sum(_once(plans[run.params["plan"]], run, about, moment) for run in runs for about in _due(run))
+    plans = Plan.objects.exclude(ping_url_file="").select_related("last_operation")
+    return sum(
+        _once(plan, run, about, moment) for plan in plans for run in _runs(plan, moment - RECENT) for about in _due(run)
+    )
+
+
+def _runs(plan: Plan, since: datetime) -> list[Operation]:
+    """The backups of a plan, in their order; one that somebody started by hand is its own when it joined that one."""
+    mine = Q(params__plan=plan.name) | Q(pk=plan.last_operation_id)
+    runs = Operation.objects.filter(mine, kind="backup", parent=None, created_at__gt=since)
+    return list(runs.order_by("created_at"))
 
 
 def _due(run: Operation) -> list[str]:
@@ -55,7 +60,7 @@ def _due(run: Operation) -> list[str]:
 
 def _once(plan: Plan, run: Operation, about: str, now: datetime) -> bool:
     """Call unless that was done or is not due again; only who raises `attempts` calls."""
-    ping, _ = Ping.objects.get_or_create(operation=run, about=about)
+    ping, _ = Ping.objects.get_or_create(plan=plan, operation=run, about=about)
     happened = (run.started_at if about == START else run.finished_at) or now
     if ping.sent_at or now - happened < PAUSE * (2**ping.attempts - 1):
         return False

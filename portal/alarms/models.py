@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from portal.operations.models import Operation
+from portal.vaults.models import Plan
 
 
 class Severity(models.TextChoices):
@@ -75,13 +76,14 @@ class Notice(models.Model):
 class Ping(models.Model):
     """That a plan's dead man's switch was, or is to be, told of a run."""
 
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="pings")
     operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="pings")
     about = models.CharField(max_length=7)
     attempts = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["operation", "about"], name="ping_once")]
+        constraints = [models.UniqueConstraint(fields=["plan", "operation", "about"], name="ping_once")]
 
     def __str__(self) -> str:
         return f"{self.about} of {self.operation_id}"

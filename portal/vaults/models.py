@@ -5,6 +5,8 @@ Stacks are named, not referenced: an app beside this one owns them, and a set ou
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from django.conf import settings
 from django.db import models
 
@@ -61,6 +63,10 @@ class Repository(models.Model):
         return f"repository:{self.name}"
 
 
+# Plans of a recovered portal wait until somebody says that the old machine is gone: a date that never comes.
+HELD = datetime(9999, 1, 1, tzinfo=UTC)
+
+
 class Plan(models.Model):
     """What to back up, when and where to."""
 
@@ -97,6 +103,11 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits until a recovered portal takes over."""
+        return self.paused_until == HELD
 
 
 class HookOn(models.TextChoices):

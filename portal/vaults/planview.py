@@ -52,7 +52,7 @@ class Fates:
 def plan_told(plan: Plan) -> Told:
     """The plan's schedule and retention in words; it need not be saved."""
     try:
-        runs = next_runs(plan.cron, plan.time_zone, _from(plan), NEXT)
+        runs = [] if plan.is_held else next_runs(plan.cron, plan.time_zone, _from(plan), NEXT)
         clock = tuple(f"{run:%a %-d %b %Y, %H:%M %Z}" for run in runs)
         keeps, limits = policy_words(plan_policy(plan)), limits_words(plan.limits)
         return Told(cron_words(plan.cron), clock, keeps, plan.jitter_seconds, limits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,13 +21,11 @@ from backups.restore.sets import FoundSet
 from portal.core.services import audit
 from portal.operations.errors import OperationRefused
 from portal.operations.models import ACTIVE, Claim, Operation, State
-from portal.vaults.models import BackupSet, Plan, Repository, Restore, RestoreState, SetState
+from portal.vaults.models import HELD, BackupSet, Plan, Repository, Restore, RestoreState, SetState
 from portal.vaults.plans import plan_reschedule
 from portal.vaults.portalsource import files_moved
 from portal.vaults.services import DEFAULT
 
-# Plans of a recovered portal wait until somebody says that the old machine is gone: a date that never comes.
-HELD = datetime(9999, 1, 1, tzinfo=UTC)
 GONE = {
     "code": "machine_gone",
     "message": "The machine that ran this operation is gone.",

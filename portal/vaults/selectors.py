@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -96,11 +95,6 @@ def repository_get_default() -> Repository:
 def plan_default() -> Plan | None:
     """The plan that `up` made, or None before that."""
     return Plan.objects.select_related("repository").order_by("pk").first()
-
-
-def plan_next_run(plan: Plan) -> datetime | None:
-    """When the plan runs next; None while it is switched off."""
-    return plan.next_run_at if plan.enabled else None
 
 
 def repositories_in_use() -> list[Repository]:

@@ -26,9 +26,9 @@ from backups.sources.portal import Facts, PortalSource
 from portal.alarms.models import Channel
 from portal.operations.models import Claim, Mode, Operation, State
 from portal.operations.worker import execute
-from portal.vaults.models import BackupSet, Plan, Repository, Restore, RestoreState
+from portal.vaults.models import HELD, BackupSet, Plan, Repository, Restore, RestoreState
 from portal.vaults.portalsource import portal_source
-from portal.vaults.recover import HELD, Arrival, portal_settle, schema_update
+from portal.vaults.recover import Arrival, portal_settle, schema_update
 from portal.vaults.repositories import repository_add
 from tests.support import portal_web, servers
 from tests.support.vault import Stock, Vault, stocked, vault

@@ -9,6 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("operations", "0001_initial"),
+        ("vaults", "0003_newest_sets"),
     ]
 
     operations = [
@@ -93,6 +94,12 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE, related_name="pings", to="operations.operation"
                     ),
                 ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="pings", to="vaults.plan"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
@@ -107,6 +114,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="ping",
-            constraint=models.UniqueConstraint(fields=("operation", "about"), name="ping_once"),
+            constraint=models.UniqueConstraint(fields=("plan", "operation", "about"), name="ping_once"),
         ),
     ]

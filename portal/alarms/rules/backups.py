@@ -8,6 +8,7 @@ from portal.alarms.conditions import Condition
 from portal.alarms.models import Severity
 from portal.operations.models import ACTIVE, FINISHED, Operation, State
 from portal.vaults.models import BackupSet, Plan, SetState
+from portal.vaults.recover import GONE
 
 # Beat looks once a minute; a worker that is busy with something long may be late without anything being wrong.
 OVERDUE_AFTER = timedelta(minutes=15)
@@ -108,5 +109,5 @@ def lost(now: datetime) -> list[Condition]:
     return [
         Condition(f"operation.lost {row.pk}", Severity.BAD, f"An operation was lost: {row.kind}", remedy, row)
         for row in Operation.objects.filter(state=State.LOST, parent=None, finished_at__gt=now - LOST_FOR)
-        if row.kind != "backup"
+        if row.kind != "backup" and row.error.get("code") != GONE["code"]
     ]

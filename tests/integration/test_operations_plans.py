@@ -17,7 +17,7 @@ from portal.stacks.services import stack_ensure
 from portal.vaults.due import plans_due
 from portal.vaults.models import BackupSet, Plan, Repository
 from portal.vaults.plans import plan_reschedule
-from portal.vaults.selectors import plan_next_run, repository_warnings
+from portal.vaults.selectors import repository_warnings
 from tests.support import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -103,8 +103,6 @@ def test_plan_that_cannot_start_now_waits_and_runs_later(plan: Plan) -> None:
 def test_switched_off_plan_does_nothing(plan: Plan) -> None:
     Plan.objects.update(enabled=False)
     assert plans_due(NIGHT) == []
-    plan.refresh_from_db()
-    assert plan_next_run(plan) is None
 
 
 def test_first_complete_set_of_a_day_is_drilled_once(plan: Plan) -> None:

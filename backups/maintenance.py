@@ -159,18 +159,6 @@ class Maintenance(Repository):
                 told = True
             time.sleep(_LOCK_POLL_SECONDS)
 
-    def locks(self) -> list[restic.Lock]:
-        """The locks that lie in the repository, dead or alive."""
-        if self._folder is not None and not any((self._folder / "locks").glob("*")):
-            return []
-        return [lock for name in self._lock_ids() if (lock := self._lock_or_none(name))]
-
-    def _lock_or_none(self, name: str) -> restic.Lock | None:
-        try:
-            return self._lock(name)
-        except ResticFailed:  # its owner let go of it between the two looks
-            return None
-
     def _held(self, locks: Sequence[restic.Lock]) -> RepositoryLocked:
         first = locks[0]
         return RepositoryLocked(

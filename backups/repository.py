@@ -202,7 +202,7 @@ class Repository:
         judge a live owner in another container by its process id here: so there nothing is cleared as long as one owner
         may be alive.
         """
-        locks = [self._lock(name) for name in self._lock_ids()]
+        locks = self.locks()
         dead = [lock for lock in locks if owner_gone(lock)]
         if self._folder is not None:
             for lock in dead:
@@ -212,6 +212,18 @@ class Repository:
             return []
         self._text(restic.unlock_argv(self._tool))
         return locks
+
+    def locks(self) -> list[restic.Lock]:
+        """The locks that lie in the repository, dead or alive."""
+        if self._folder is not None and not any((self._folder / "locks").glob("*")):
+            return []
+        return [lock for name in self._lock_ids() if (lock := self._lock_or_none(name))]
+
+    def _lock_or_none(self, name: str) -> restic.Lock | None:
+        try:
+            return self._lock(name)
+        except ResticFailed:  # its owner let go of it between the two looks
+            return None
 
     def _lock_ids(self) -> list[str]:
         words = self._text(restic.locks_argv(self._tool)).split()

@@ -148,7 +148,7 @@ def unlock(job: Job, context: Context) -> dict[str, Any]:
     """Clear the locks if every owner is provably dead. Result: `cleared`, `held` (those of owners who may live)."""
     repository = _repository(job)
     with context.step("unlock") as told:
-        cleared = repository.clear_dead_locks() if repository.locks() else []
+        cleared = repository.clear_dead_locks()
         held = repository.locks()
         told.update(cleared=len(cleared), held=len(held))
     return {"state": "ok", "cleared": _locks(cleared), "held": _locks(held)}
@@ -268,7 +268,7 @@ def clear_dead(job: Job, context: Context) -> None:
     if place is None or restic.local_folder(place.url) is None:
         return
     repository = _repository(job)
-    for lock in repository.clear_dead_locks() if repository.locks() else []:
+    for lock in repository.clear_dead_locks():
         context.journal.log(f"cleared the lock of process {lock.pid} on {lock.hostname}, which is gone", "warning")
 
 

@@ -180,3 +180,13 @@ def test_a_lock_of_a_dead_process_is_cleared_and_a_living_ones_is_not(stack: Sam
         (cleared,) = repository.clear_dead_locks()
         assert cleared.pid == holder.pid
     assert not any((stack.repository / "locks").iterdir())
+
+
+def test_a_lock_that_is_let_go_of_between_two_looks_is_no_failure(stack: SampleStack) -> None:
+    """Those whom a killed agent had started let go of theirs while its successor looks."""
+    gone = stack.repository / "locks" / ("0a" * 32)
+    gone.symlink_to("nowhere")
+    try:
+        assert repository_of(stack).clear_dead_locks() == []
+    finally:
+        gone.unlink()

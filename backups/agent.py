@@ -24,7 +24,10 @@ from backups.journal import (
     agent_lock,
     watch_parent,
 )
-from backups.limits import lower
+from backups.limits import in_background, lower
+
+# Nobody waits for these; a restore is waited for.
+BACKGROUND_KINDS = frozenset({"check", "copy", "measure", "prune", "repair", "verify"})
 
 JobFunction = Callable[[Job, Context], dict[str, Any]]
 
@@ -90,7 +93,7 @@ def _carry_out(job: Job, journal: Journal) -> dict[str, Any]:
     with agent_lock(job.work):
         context = Context(journal, fence, job.kind)
         if job.kind != "backup":  # which lowers itself, but for its freeze
-            lower(job.limits, journal.log)
+            lower(in_background(job.limits) if job.kind in BACKGROUND_KINDS else job.limits, journal.log)
         upkeep.clear_dead(job, context)
         return carry_out(job, context)
 

@@ -18,7 +18,7 @@ from backups.freeze import Frozen, removal_gate
 from backups.furtherparts import FurtherParts
 from backups.job import Job
 from backups.journal import Context
-from backups.limits import lower, lowered
+from backups.limits import in_background, lower, lowered
 from backups.manifest import MISSING_NAMED, STAGED, FileEntry, Manifest, SourceFigures
 from backups.repository import Repository
 from backups.seconds import SourceSeconds
@@ -52,6 +52,7 @@ class Backup:
 
     def __init__(self, job: Job, context: Context) -> None:
         self._context, self._job = context, job
+        self._standing_back = in_background(job.limits)
         self._stack = job.require_stack()
         self._staging = job.work / STAGED
         self._seconds = SourceSeconds()
@@ -97,7 +98,7 @@ class Backup:
         """Prepare, freeze, dump and verify; the removal gate stays with `held`."""
         with self._context.step("prepare"), self._space():
             self._sweep()
-            lowered(self._job.limits, self._context.journal.log, self._own.prepare)
+            lowered(self._standing_back, self._context.journal.log, self._own.prepare)
             self._further.prepare()
         with ExitStack() as open_snapshot:
             with self._context.step("freeze") as told, self._space():
@@ -105,7 +106,7 @@ class Backup:
                 moment, snapshot = open_snapshot.enter_context(self._own.freeze(self._further.freeze))
                 self._frozen = _frozen(moment)
                 told.update(self._frozen)
-            lower(self._job.limits, self._context.journal.log)
+            lower(self._standing_back, self._context.journal.log)
             with self._context.step("dump"), self._space():
                 self._further.dump()
                 self._own.dump(snapshot)

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from backups.fields import Fields
@@ -22,6 +22,9 @@ Log = Callable[[str], None]
 Argv = tuple[str, ...]
 
 NICEST = 19
+# How far what nobody waits for stands back at least: verifying and storing a set would else slow down whoever asks or
+# uploads meanwhile (docs/explanation/performance.md has the figures).
+BACKGROUND = 10
 # 100 GiB/s: beyond every disk and network; restic counts in 64 bits of bytes.
 MOST_KIB = 100 * 2**20
 MOST_PROCESSORS = 1024
@@ -62,6 +65,11 @@ class Limits:
 
 
 NONE = Limits()
+
+
+def in_background(limits: Limits) -> Limits:
+    """The limits of work that nobody waits for."""
+    return replace(limits, nice=max(limits.nice, BACKGROUND))
 
 
 def restic_options(limits: Limits) -> Argv:

@@ -190,3 +190,13 @@ def test_a_lock_that_is_let_go_of_between_two_looks_is_no_failure(stack: SampleS
         assert repository_of(stack).clear_dead_locks() == []
     finally:
         gone.unlink()
+
+
+def test_storing_stands_back_behind_whoever_asks_or_uploads(stack: SampleStack, tmp_path: Path) -> None:
+    told, slow = tmp_path / "nice", tmp_path / "restic"
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *" backup "*) nice > {told};; esac\nexec {servers.RESTIC} "$@"\n')
+    slow.chmod(0o755)
+    job = stack.job()
+    job["tools"]["restic"] = str(slow)
+    assert run_agent(job).last["state"] == "complete"
+    assert told.read_text().strip() == "10"

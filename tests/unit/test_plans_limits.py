@@ -11,7 +11,7 @@ import pytest
 
 from backups.errors import JobInvalid
 from backups.fields import Fields
-from backups.limits import Limits, idle_argv, limited_argv, lowered, restic_environment
+from backups.limits import Limits, idle_argv, in_background, limited_argv, lowered, restic_environment
 from backups.process import run
 from backups.restic import stats_argv
 
@@ -74,3 +74,8 @@ def test_a_machine_without_ionice_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     said: list[str] = []
     assert lowered(Limits(io_idle=True), said.append, lambda: 7) == 7
     assert "ionice" in said[0]
+
+
+@pytest.mark.parametrize(("given", "nice"), [(0, 10), (5, 10), (10, 10), (15, 15)])
+def test_what_nobody_waits_for_stands_back_at_least_a_little(given: int, nice: int) -> None:
+    assert in_background(Limits(upload_kib=7, nice=given)) == Limits(upload_kib=7, nice=nice)

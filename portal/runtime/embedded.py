@@ -26,7 +26,7 @@ from portal.runtime.protocol import (
     State,
     Stats,
 )
-from portal.runtime.spec import ServiceSpec, StackSpec, layers
+from portal.runtime.spec import ServiceSpec, StackSpec, closure, layers
 from portal.runtime.startup import Startup
 from portal.runtime.state import StackState, locate, read_state, settle, write_state
 from portal.runtime.supervisor import Process, Program, Supervisor, clean_environment
@@ -98,7 +98,7 @@ class EmbeddedRuntime:
     ) -> Plan:
         self.supervisor.ensure()
         view = self._view(spec)
-        scope = _closure(view.services, services if services is not None else list(view.services))
+        scope = closure(view.services, services if services is not None else list(view.services))
         plan = self._plan(view, self.supervisor.processes(spec.project))
         doing = {change.service: change.action for change in plan.changes}
         begin = [name for name in scope if doing[name] in (Action.CREATE, Action.START, Action.RECREATE)]
@@ -124,11 +124,8 @@ class EmbeddedRuntime:
 
     def status(self, spec: StackSpec) -> tuple[ServiceStatus, ...]:
         view = self._view(spec)
-        known = self.supervisor.processes(spec.project)
         running = procfs.table()
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe") as pool:
-            checked = pool.map(lambda name: self._check(view, name, known.get(name)), view.services)
-            return tuple(_with_memory(status, running) for status in checked)
+        return tuple(_with_memory(status, running) for status in self._check_all(view, view.services))
 
     def logs(self, spec: StackSpec, service: str, *, lines: int = 200, follow: bool = False) -> Iterator[str]:
         path = self.locate(spec).logs / f"{spec.service(service).name}.log"
@@ -212,14 +209,22 @@ class EmbeddedRuntime:
         return self.supervisor.put(view.spec.project, programs)
 
     def _startup(self, view: View, report: Report | None) -> Startup:
-        project = view.spec.project
+        def start(names: Collection[str]) -> None:
+            for name in names:
+                self.supervisor.start(view.spec.project, name)
+
         return Startup(
             view.services,
-            start=lambda name: self.supervisor.start(project, name),
-            check=lambda name: self._check(view, name, self.supervisor.processes(project).get(name)),
+            start=start,
+            check=lambda names: self._check_all(view, names),
             log=lambda name: logfile.tail(view.location.logs / f"{name}.log", FAILURE_LOG_LINES),
             report=report,
         )
+
+    def _check_all(self, view: View, names: Collection[str]) -> list[ServiceStatus]:
+        known = self.supervisor.processes(view.spec.project)
+        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe") as pool:
+            return list(pool.map(lambda name: self._check(view, name, known.get(name)), names))
 
     def _check(self, view: View, name: str, found: Process | None) -> ServiceStatus:
         title = view.services[name].title
@@ -272,13 +277,6 @@ def _mounted_contents(spec: StackSpec, service: ServiceSpec) -> str:
             if file.is_file():
                 digest.update(os.fsencode(file.relative_to(place)) + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16] if any(not mount.named for mount in service.mounts) else ""
-
-
-def _closure(services: Mapping[str, ServiceSpec], names: Collection[str]) -> list[str]:
-    wanted = [name for name in names if name in services]
-    for name in wanted:
-        wanted.extend(need for need in services[name].depends_on if need in services and need not in wanted)
-    return [name for name in services if name in wanted]
 
 
 def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> ServiceStatus:

@@ -5,7 +5,7 @@ Texts stay as they stand in the file, `${NAME:-default}` included; a driver reso
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -97,9 +97,10 @@ class StackSpec:
 
     `base_port` None means: the ports it had before, or free ones for a stack that never ran; an empty `listen`
     likewise the address it had before, or loopback. `settings` are the values of the file's `${...}` variables; a
-    driver remembers those it was given last. `aliases` are addresses
-    outside the stack, e.g. `portal:8000` -> `127.0.0.1:8082`. `niceness` (0 to 19): how far all of it stands back for a
-    processor behind what else this machine does.
+    driver remembers those it was given last. `aliases` are addresses outside the stack, e.g. `portal:8000` ->
+    `127.0.0.1:8082`. `overlays` are further Compose files, merged over `file` in their order where containers run;
+    other runtimes leave them out. `niceness` (0 to 19): how far all of it stands back for a processor behind what else
+    this machine does.
     """
 
     file: Path
@@ -111,6 +112,7 @@ class StackSpec:
     listen: str = ""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    overlays: tuple[Path, ...] = ()
     niceness: int = 0
 
     def service(self, name: str) -> ServiceSpec:
@@ -131,9 +133,10 @@ class StackSpec:
         listen: str | None = None,
         settings: Mapping[str, str] | None = None,
         aliases: Mapping[str, str] | None = None,
+        overlays: Sequence[Path] | None = None,
         niceness: int | None = None,
     ) -> StackSpec:
-        """The same stack under another name, with fewer services, or with other ports or settings.
+        """The same stack under another name, with fewer services, or with other ports, settings or overlays.
 
         Raises:
             UnknownServiceError: one of `services` is not in the stack.
@@ -147,6 +150,7 @@ class StackSpec:
             listen=listen or self.listen,
             settings=MappingProxyType({**self.settings, **(settings or {})}),
             aliases=MappingProxyType({**self.aliases, **(aliases or {})}),
+            overlays=self.overlays if overlays is None else tuple(overlays),
             niceness=self.niceness if niceness is None else niceness,
         )
 
@@ -330,3 +334,11 @@ def layers(services: Mapping[str, ServiceSpec]) -> list[list[str]]:
         for name in layer:
             del waiting[name]
     return order
+
+
+def closure(services: Mapping[str, ServiceSpec], names: Collection[str]) -> list[str]:
+    """These services and what they depend on, in the order of `services`; names that are not there are left out."""
+    wanted = [name for name in names if name in services]
+    for name in wanted:
+        wanted.extend(need for need in services[name].depends_on if need in services and need not in wanted)
+    return [name for name in services if name in wanted]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from portal.runtime.errors import ServiceFailedError
 from portal.runtime.protocol import Report, ServiceStatus, State
@@ -18,9 +17,9 @@ class Startup:
 
     Args:
         services: all of them that run here, in the order of the stack file.
-        start: has a service started without waiting.
-        check: its condition now.
-        log: the last lines of its log.
+        start: has services started without waiting; what they need is healthy.
+        check: the condition of services now.
+        log: the last lines of a service's log.
         report: told about each change of a state.
         clock, sleep: time, replaced in tests.
     """
@@ -29,8 +28,8 @@ class Startup:
         self,
         services: Mapping[str, ServiceSpec],
         *,
-        start: Callable[[str], None],
-        check: Callable[[str], ServiceStatus],
+        start: Callable[[list[str]], None],
+        check: Callable[[list[str]], Iterable[ServiceStatus]],
         log: Callable[[str], list[str]],
         report: Report | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -52,20 +51,19 @@ class Startup:
         waiting = [name for name in self._services if name in to_start]
         pending = {name for name in self._services if name in to_start or name in to_await}
         self._started = {name: self._clock() for name in pending if name not in waiting}
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe") as pool:
-            while pending:
-                waiting = self._start_ready(waiting, pending)
-                for status in pool.map(self._check, [name for name in pending if name in self._started]):
-                    if self._settled(status, timeout):
-                        pending.discard(status.service)
-                if pending:
-                    self._sleep(PAUSE_SECONDS)
+        while pending:
+            waiting = self._start_ready(waiting, pending)
+            for status in self._check([name for name in pending if name in self._started]):
+                if self._settled(status, timeout):
+                    pending.discard(status.service)
+            if pending:
+                self._sleep(PAUSE_SECONDS)
 
     def _start_ready(self, waiting: list[str], pending: set[str]) -> list[str]:
         ready = [name for name in waiting if not pending.intersection(self._services[name].depends_on)]
-        for name in ready:
-            self._start(name)
-            self._started[name] = self._clock()
+        if ready:
+            self._start(ready)
+            self._started.update(dict.fromkeys(ready, self._clock()))
         return [name for name in waiting if name not in ready]
 
     def _settled(self, status: ServiceStatus, timeout: float) -> bool:

@@ -158,8 +158,8 @@ class World:
 
         return Startup(
             tiny_stack.tiny().services,
-            start=self.events.append,
-            check=self.check,
+            start=self.events.extend,
+            check=lambda names: [self.check(name) for name in names],
             log=lambda name: [f"last words of {name}"],
             report=lambda status: self.events.append(f"{status.service} {status.state}"),
             clock=lambda: self.now,

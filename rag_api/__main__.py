@@ -1,4 +1,4 @@
-"""`python -m rag_api`: bring the database to the newest schema, build the word index."""
+"""`python -m rag_api`: bring the database to the newest schema, build the word index, fetch the models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import psycopg
 import sqlalchemy.exc
 
+from rag_api.fetching import FetchError, fetch_models
 from rag_api.migrate import migrate
 from rag_api.secret import WeakSecretError
 from rag_api.settings import Settings, SettingsError, load_settings
@@ -22,9 +23,10 @@ def main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="bring the database to the newest schema")
     commands.add_parser("build-words", help="build the word index anew while no ingest worker runs")
+    commands.add_parser("fetch-models", help="have the model server fetch the models it does not have yet")
     wanted = parser.parse_args(argv).command
     try:
-        told = COMMANDS[wanted](load_settings(os.environ))
+        told = _fetch_models() if wanted == "fetch-models" else COMMANDS[wanted](load_settings(os.environ))
     except (SettingsError, WeakSecretError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> int:
     except psycopg.OperationalError as error:
         sys.stderr.write(f"The database cannot be reached: {error}\n")
         return 1
-    except IndexInUseError as error:
+    except (IndexInUseError, FetchError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{told}\n")
@@ -47,6 +49,12 @@ def _migrate(settings: Settings) -> str:
 
 def _build_words(settings: Settings) -> str:
     return f"The word index holds {build_words(settings)} passages."
+
+
+def _fetch_models() -> str:
+    # Needs no database and no secret, so it is given none.
+    fetched = fetch_models(os.environ)
+    return f"Fetched {' and '.join(fetched)}." if fetched else "Both models are there."
 
 
 COMMANDS: dict[str, Callable[[Settings], str]] = {"migrate": _migrate, "build-words": _build_words}

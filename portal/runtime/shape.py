@@ -72,6 +72,12 @@ class Node:
             raise self.fail(f"expected a whole number from {low} to {high}, found {kind(self.value)}")
         return self.value
 
+    def flag(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            raise self.fail(f"expected true or false, found {kind(self.value)}")
+        return self.value
+
     def words(self) -> tuple[str, ...]:
         """A list of texts, as for a command; one string is refused because it would need a shell to split it."""
         if isinstance(self.value, str):

@@ -33,11 +33,11 @@ SERVICE_KEYS = frozenset(
             "networks",
         ),
         *("depends_on", "healthcheck", "deploy", "user", "read_only", "cap_drop", "security_opt", "tmpfs", "logging"),
-        *("restart", "stop_signal", "stop_grace_period", "init", "extra_hosts", "shm_size", "x-ragkeep"),
+        *("restart", "stop_signal", "stop_grace_period", "init", "extra_hosts", "shm_size", "group_add", "x-ragkeep"),
     )
 )
-LOCAL_KEYS = frozenset({"title", "command", "ports", "ready", "init", "unless"})
-CONDITIONS = frozenset({"service_started", "service_healthy"})
+LOCAL_KEYS = frozenset({"title", "command", "ports", "ready", "init", "unless", "once"})
+CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGQUIT"})
 SOURCES = frozenset({"documents", "chroma", "ollama", "postgres", "config"})
 
@@ -97,10 +97,11 @@ class StackSpec:
 
     `base_port` None means: the ports it had before, or free ones for a stack that never ran; an empty `listen`
     likewise the address it had before, or loopback. `settings` are the values of the file's `${...}` variables; a
-    driver remembers those it was given last. `aliases` are addresses outside the stack, e.g. `portal:8000` ->
-    `127.0.0.1:8082`. `overlays` are further Compose files, merged over `file` in their order where containers run;
-    other runtimes leave them out. `niceness` (0 to 19): how far all of it stands back for a processor behind what else
-    this machine does.
+    driver remembers those it was given last. `once` names the services that prepare something for the others and end;
+    only containers need them, so they are not among `services`. `aliases` are addresses outside the stack, e.g.
+    `portal:8000` -> `127.0.0.1:8082`. `overlays` are further Compose files, merged over `file` in their order where
+    containers run; other runtimes leave them out. `niceness` (0 to 19): how far all of it stands back for a processor
+    behind what else this machine does.
     """
 
     file: Path
@@ -108,6 +109,7 @@ class StackSpec:
     services: Mapping[str, ServiceSpec]
     volumes: Mapping[str, str]
     secrets: Words
+    once: Words = ()
     base_port: int | None = None
     listen: str = ""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -184,11 +186,13 @@ def parse_stack(tree: object, path: Path, *, project: str | None = None) -> Stac
             raise node.fail("unknown key, expected one of name, networks, secrets, services, volumes")
     volumes = {name: _volume_source(node) for name, node in _get(top, "volumes").mapping().items()}
     secrets = tuple(_get(top, "secrets").mapping())
-    services = {name: _service(name, node) for name, node in _get(top, "services").mapping().items()}
+    every = {name: _service(name, node) for name, node in _get(top, "services").mapping().items()}
+    for service in every.values():
+        _check_references(service, every, volumes, secrets)
+    once = tuple(name for name, node in _get(top, "services").mapping().items() if _runs_once(node))
+    services = {name: _without(service, once) for name, service in every.items() if name not in once}
     if not services:
         raise StackFileError("services", "expected at least one service")
-    for service in services.values():
-        _check_references(service, services, volumes, secrets)
     _check_ports(services)
     return StackSpec(
         file=path,
@@ -196,6 +200,7 @@ def parse_stack(tree: object, path: Path, *, project: str | None = None) -> Stac
         services=MappingProxyType(services),
         volumes=MappingProxyType(volumes),
         secrets=secrets,
+        once=once,
     )
 
 
@@ -206,6 +211,15 @@ def _get(entries: Mapping[str, Node], key: str, parent: str = "") -> Node:
 def _volume_source(node: Node) -> str:
     local = _get(node.known({"x-ragkeep", "name"}), "x-ragkeep", node.path).known({"source"})
     return local["source"].choice(SOURCES) if "source" in local else ""
+
+
+def _runs_once(node: Node) -> bool:
+    local = _get(node.mapping(), "x-ragkeep", node.path).mapping()
+    return "once" in local and local["once"].flag()
+
+
+def _without(service: ServiceSpec, names: Collection[str]) -> ServiceSpec:
+    return replace(service, depends_on=tuple(need for need in service.depends_on if need not in names))
 
 
 def _service(name: str, node: Node) -> ServiceSpec:

@@ -59,6 +59,7 @@ def change(path: str, value: object) -> dict[str, Any]:
         ),
         ("services.store.x-ragkeep.ready", {}, "services.store.x-ragkeep.ready: expected exactly one of http, tcp"),
         ("services.store.x-ragkeep.ready", {"tcp": 9}, "services.store.x-ragkeep.ready: port 9 is not under"),
+        ("services.store.x-ragkeep.once", "yes", "services.store.x-ragkeep.once: expected true or false, found 'yes'"),
         ("services.store.x-ragkeep.retry", 3, "services.store.x-ragkeep.retry: unknown key"),
         ("volumes.data", {"x-ragkeep": {"source": "floppy"}}, "volumes.data.x-ragkeep.source: expected one of chroma"),
         ("serivces", {}, "serivces: unknown key"),
@@ -92,6 +93,15 @@ def test_a_derived_stack_knows_only_its_services() -> None:
         tiny_stack.tiny().derive(services=["gone"])
 
 
+def test_what_runs_once_is_for_containers_only() -> None:
+    tree = change("services.front.depends_on", {"migrate": {"condition": "service_completed_successfully"}})
+    tree["services"]["migrate"] = {"command": ["python"], "x-ragkeep": {"once": True}}
+    spec = parse_stack(tree, Path("stack.yaml"), project="tiny")
+    assert spec.once == ("migrate",)
+    assert set(spec.services) == {"front", "middle", "store"}
+    assert spec.services["front"].depends_on == ()
+
+
 # --- our own files
 
 
@@ -123,7 +133,7 @@ def test_every_container_is_hardened(compose: dict[str, Any]) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
         assert set(service["deploy"]["resources"]["limits"]) == {"memory", "cpus", "pids"}, name
-        assert service["healthcheck"]["test"], name
+        assert ("test" in service["healthcheck"]) != service["x-ragkeep"].get("once", False), name
         assert service["logging"]["options"]["max-size"], name
 
 
@@ -136,8 +146,16 @@ def test_images_have_exact_tags_and_only_the_entrance_is_published(compose: dict
             assert service["build"]["target"] == "production", name
 
 
+def test_every_image_of_others_can_be_replaced(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert ("build" in service) != bool(re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[^}]+\}", service["image"])), name
+
+
 def test_data_services_cannot_be_reached_from_outside(compose: dict[str, Any]) -> None:
-    assert compose["networks"]["backend"] == {"internal": True}
+    assert compose["networks"]["backend"] == compose["networks"]["front"] == {"internal": True}
+    for name, service in compose["services"].items():
+        assert ("edge" in service["networks"]) == (name == "nginx"), name
+        assert ("outlet" in service["networks"]) == (name == "ollama"), name
     for name in ("postgres", "redis", "vectordb", "ingest"):
         assert compose["services"][name]["networks"] == ["backend"], name
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ _GAP = 1e-4
 Vectors = NDArray[np.float32]
 
 
-def choose(collection: str, ids: Sequence[str], vectors: Vectors, questions: int = QUESTIONS) -> list[Question]:
-    """Up to `questions` stored vectors spread over a collection, each with its exact nearest chunks.
+def candidates(collection: str, ids: Sequence[str], vectors: Vectors) -> Iterator[Question]:
+    """Stored vectors spread over a collection, each with its exact nearest chunks; four times as many as are asked.
 
     Args:
         ids: ids of the ready chunks, in a stable order.
@@ -27,14 +28,36 @@ def choose(collection: str, ids: Sequence[str], vectors: Vectors, questions: int
     A vector that another chunk shares is no question: which of the two comes first would be chance.
     """
     if not len(ids):
-        return []
+        return
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    chosen: list[Question] = []
-    for row in _spread(len(ids), questions * 4):
+    for row in _spread(len(ids), QUESTIONS * 4):
         similarity = unit @ unit[row]
-        if len(chosen) < questions and _alone(similarity):
-            chosen.append(Question(collection, tuple(map(float, vectors[row])), _first(ids, similarity)))
-    return chosen
+        if _alone(similarity):
+            yield Question(collection, tuple(map(float, vectors[row])), _first(ids, similarity))
+
+
+def answerable(questions: Iterable[Question], ask: Callable[[Question], Sequence[str]]) -> list[Question]:
+    """Up to `QUESTIONS` of the questions, those that an intact index answers.
+
+    The search of an index is approximate, and on some data it finds little more than half of what is nearest. A
+    question that is answered wrongly today would be so after a perfect restore as well, which would then be undone.
+    Where too few are answered as they should be, others are asked for their first hit alone.
+
+    Args:
+        ask: what the index finds for a question, nearest first.
+    """
+    whole, first = list[Question](), list[Question]()
+    for question in questions:
+        found = ask(question)
+        if list(found[:1]) != list(question.nearest[:1]):
+            continue
+        if set(question.nearest) <= set(found):
+            whole.append(question)
+        else:
+            first.append(replace(question, nearest=question.nearest[:1]))
+        if len(whole) == QUESTIONS:
+            break
+    return [*whole, *first][:QUESTIONS]
 
 
 def _spread(count: int, wanted: int) -> list[int]:

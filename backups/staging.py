@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +56,7 @@ def verify_vectors(
                 checked = _Check(store, collection, known.get(collection.name), progress)
                 count, vectors = checked.read(wanted)
                 found.append(replace(collection, vectors=count, chunks=len(wanted)))
-                asked = canary.choose(collection.name, wanted, vectors)
-                checked.ask(asked)
-                questions += asked
+                questions += checked.questions(canary.candidates(collection.name, wanted, vectors))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return found, questions
@@ -69,6 +67,7 @@ class _Check:
 
     def __init__(self, store: chroma.Store, collection: Collection, handle: str | None, progress: Progress) -> None:
         self._store, self._collection, self._handle, self._progress = store, collection, handle, progress
+        self._asked = 0
 
     def read(self, wanted: list[str]) -> tuple[int, NDArray[np.float32]]:
         """Fetch every vector; returns their number, and those of `wanted` in its order."""
@@ -85,12 +84,16 @@ class _Check:
         self._demand(usable, f"{name}: vectors in the copy are zero or not numbers")
         return count, vectors
 
-    def ask(self, questions: list[Question]) -> None:
-        """Prove that the index answers."""
-        for question in questions:
-            vector = np.asarray(question.vector, dtype=np.float32)
-            answered = self._store.nearest(str(self._handle), vector, len(question.nearest))
-            self._demand(bool(answered), f"{self._collection.name}: the index of the copy finds nothing")
+    def questions(self, candidates: Iterable[Question]) -> list[Question]:
+        """Prove that the index answers; returns what a restored one can be asked."""
+        found = canary.answerable(candidates, self._ask)
+        self._demand(bool(found) or not self._asked, f"{self._collection.name}: the index of the copy finds nothing")
+        return found
+
+    def _ask(self, question: Question) -> list[str]:
+        self._asked += 1
+        vector = np.asarray(question.vector, dtype=np.float32)
+        return self._store.nearest(str(self._handle), vector, len(question.nearest))
 
     def _fill(self, vectors: NDArray[np.float32], rows: dict[str, int]) -> tuple[int, int]:
         """Put the vectors of known chunks into their rows; returns vectors fetched and rows left without one."""

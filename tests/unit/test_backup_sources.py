@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ import pytest
 from backups import canary, preflight
 from backups.errors import FreezeBroken, SourceEmpty, SourceMissing, SourceUnreadable, SpaceShort, StagingInvalid
 from backups.job import PostgresServer
+from backups.manifest import Question
 from backups.sources import config, documents, models, postgres, vectors
 from backups.staging import keep_times, staged_files
 
@@ -242,11 +245,16 @@ def test_staging_counts_the_vectors_twice() -> None:
 # canary
 
 
+def exactly(question: Question) -> Sequence[str]:
+    """An index that finds everything."""
+    return question.nearest
+
+
 def test_questions_have_their_exact_nearest_first() -> None:
     rng = np.random.default_rng(1)
     found_vectors = rng.normal(size=(200, 8)).astype(np.float32)
     ids = [f"chunk-{row:03}" for row in range(200)]
-    questions = canary.choose("kb", ids, found_vectors)
+    questions = canary.answerable(canary.candidates("kb", ids, found_vectors), exactly)
     assert len(questions) == canary.QUESTIONS
     for question in questions:
         vector = np.asarray(question.vector)
@@ -256,12 +264,23 @@ def test_questions_have_their_exact_nearest_first() -> None:
     assert max(rows) - min(rows) > 150, "the questions are spread over the corpus"
 
 
+def test_what_an_intact_index_answers_wrongly_is_no_question() -> None:
+    rows = [f"chunk-{row:02}" for row in range(12)]
+    asked = [Question("kb", (float(row),), (rows[row], *rows[row + 1 : row + 10])) for row in range(3)]
+
+    def answer(question: Question) -> Sequence[str]:
+        wrong = {0: ["other", *question.nearest[1:]], 1: [*question.nearest[:9], "other"]}
+        return wrong.get(int(question.vector[0]), question.nearest)
+
+    assert canary.answerable(asked, answer) == [asked[2], replace(asked[1], nearest=(rows[1],))]
+
+
 def test_twins_are_no_questions() -> None:
     twins = np.asarray([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
-    assert [question.nearest[0] for question in canary.choose("kb", ["a", "b", "c"], twins)] == ["c"]
+    assert [question.nearest[0] for question in canary.candidates("kb", ["a", "b", "c"], twins)] == ["c"]
 
 
 def test_an_empty_collection_has_no_questions_and_one_chunk_has_one() -> None:
-    assert canary.choose("kb", [], np.zeros((0, 4), dtype=np.float32)) == []
-    (only,) = canary.choose("kb", ["a"], np.ones((1, 4), dtype=np.float32))
+    assert list(canary.candidates("kb", [], np.zeros((0, 4), dtype=np.float32))) == []
+    (only,) = canary.candidates("kb", ["a"], np.ones((1, 4), dtype=np.float32))
     assert only.nearest == ("a",)

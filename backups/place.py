@@ -6,7 +6,9 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from backups.errors import AddressInvalid, CredentialsInvalid
@@ -68,6 +70,11 @@ class Address:
         if url.startswith(_OTHERS) or not folder.startswith("/"):
             raise _invalid(url, "expected a folder that begins with /, or an address like " + " or ".join(_remote()))
         return cls(LOCAL, str(Path(folder)))
+
+
+def is_known_kind(url: str) -> bool:
+    """Whether an address is, or is meant to be, of a kind that is taken apart here."""
+    return not url.startswith(_OTHERS)
 
 
 def _s3(url: str) -> Address:
@@ -155,6 +162,11 @@ class PlaceOptions:
             append_only=fields.flag("append_only", False),
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """What is set, as `read` takes it."""
+        found = {field.name: getattr(self, field.name) for field in fields_of(self)}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in found.items() if value}
+
 
 NO_OPTIONS = PlaceOptions()
 
@@ -229,6 +241,11 @@ def parse_credentials(text: str, name: str) -> dict[str, str]:
         found[key.strip()] = _unquoted(value.strip())
     check_credentials(found, name)
     return found
+
+
+def credentials_text(values: Mapping[str, str]) -> str:
+    """Credentials as the lines that `parse_credentials` reads."""
+    return "\n".join(f"{name}={value}" for name, value in values.items())
 
 
 def _unquoted(value: str) -> str:

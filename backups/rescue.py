@@ -1,4 +1,4 @@
-"""Rescue commands: list, verify and restore sets from nothing but a repository and its password file."""
+"""Rescue commands: list, verify and restore sets from nothing but a repository and what opens it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from backups.access import OPTIONS, place_named, reached_by, read_access
 from backups.errors import BackupError, ToolMissing
-from backups.job import RepositoryPlace
 from backups.repository import Repository
-from backups.restic import local_folder
 from backups.restore import extract, sets
 from backups.restore.sets import FoundSet
 
@@ -57,9 +56,9 @@ def _command(
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--repository", required=True, metavar="URL", help="folder or address of the restic repository")
     parser.add_argument("--password-file", type=Path, required=True, metavar="FILE", help="file with its password")
-    parser.add_argument(
-        "--credentials-file", type=Path, metavar="FILE", help="NAME=VALUE lines that the repository's place asks for"
-    )
+    for option in OPTIONS:
+        kind = Path if option.is_file else str
+        parser.add_argument(option.flag, type=kind, metavar=option.value, help=option.help)
     parser.add_argument("--restic", type=Path, metavar="PROGRAM", help="restic 0.17 or later, when it is not found")
     parser.add_argument("--pg-bin", type=Path, metavar="FOLDER", help="folder of pg_restore, when it is not found")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -137,12 +136,12 @@ def _with_repository(arguments: argparse.Namespace, act: Callable[[Repository], 
 
 @contextmanager
 def _repository(arguments: argparse.Namespace) -> Iterator[Repository]:
-    """The repository, proven to open; restic's cache lives as long as the command."""
-    folder = local_folder(arguments.repository)
-    url = str(folder.absolute()) if folder else arguments.repository
-    place = RepositoryPlace("", url, arguments.password_file, arguments.credentials_file)
-    with tempfile.TemporaryDirectory(prefix="ragkeep-rescue-") as cache:
-        repository = Repository(place, _restic(arguments), Path(cache))
+    """The repository, proven to open; restic's cache, and what it takes to get there, live as long as the command."""
+    named = place_named(arguments.repository, arguments.password_file)
+    access = read_access(vars(arguments))
+    with tempfile.TemporaryDirectory(prefix="ragkeep-rescue-") as folder:
+        place = reached_by(named, access, Path(folder))
+        repository = Repository(place, _restic(arguments), Path(folder))
         repository.version()
         repository.open()
         yield repository

@@ -77,7 +77,7 @@ def _unreachable(address: Address, *, untrusted: bool) -> RepositoryUnreachable:
     if untrusted:
         return RepositoryUnreachable(
             f"the certificate of {address.endpoint} is not one that this machine trusts",
-            "Give the file of the authority that issued it (ca_file).",
+            "Give the certificate of the authority that issued it (on a command line: --ca-file FILE).",
         )
     return RepositoryUnreachable(f"the REST server {address.endpoint} does not answer")
 

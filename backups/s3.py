@@ -150,7 +150,7 @@ class Bucket:
         except SSLError:
             raise RepositoryUnreachable(
                 f"the certificate of {self.address.endpoint} is not one that this machine trusts",
-                "Give the file of the authority that issued it (ca_file).",
+                "Give the certificate of the authority that issued it (on a command line: --ca-file FILE).",
             ) from None
         except ClientError as error:
             raise self._refusal(what, error) from None

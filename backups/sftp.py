@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import secrets
 import shutil
 import socket
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from backups.errors import (
+    CredentialsInvalid,
     HostKeyChanged,
     HostKeyUnknown,
     RepositoryRefused,
@@ -28,6 +30,8 @@ from backups.process import ProcessError, run
 
 SECONDS = 10
 EXIT_CONNECTION = 255
+# Where ssh itself looks for the keys of servers.
+ACCOUNT_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 INSTALL = "Install it (Debian, Ubuntu: apt-get install openssh-client)."
 
 
@@ -62,6 +66,11 @@ def keyscan_argv(host: str, port: int) -> tuple[str, ...]:
 def known_argv(host: str, port: int, file: Path) -> tuple[str, ...]:
     """Look a host up, also where its name is hashed."""
     return ("ssh-keygen", "-F", host if port == 22 else f"[{host}]:{port}", "-f", str(file))
+
+
+def usable_argv(file: Path) -> tuple[str, ...]:
+    """Take the public half out of a private key: fails for one that a passphrase guards."""
+    return ("ssh-keygen", "-y", "-P", "", "-f", str(file))
 
 
 def batch_argv(address: Address, options: PlaceOptions) -> tuple[str, ...]:
@@ -99,7 +108,7 @@ def demand(address: Address, options: PlaceOptions) -> None:
     """
     shown = host_keys(address, options)
     if options.known_hosts_file is not None:
-        judge(address, shown, _known(address, options))
+        judge(address, shown, _known(address, options, options.known_hosts_file))
 
 
 def judge(address: Address, shown: list[HostKey], known: list[HostKey]) -> None:
@@ -120,6 +129,43 @@ def judge(address: Address, shown: list[HostKey], known: list[HostKey]) -> None:
         )
 
 
+def confirm(shown: list[HostKey], fingerprint: str) -> list[HostKey]:
+    """The keys among those shown that have the fingerprint which somebody confirmed.
+
+    Raises:
+        HostKeyUnknown: none was confirmed.
+        HostKeyChanged: the server shows another one.
+    """
+    found = [key for key in shown if key.fingerprint == fingerprint.strip()]
+    if found:
+        return found
+    listed = ", ".join(f"{key.fingerprint} ({key.kind})" for key in shown)
+    wanted = f"not {fingerprint.strip()}" if fingerprint else "and none was confirmed yet"
+    refusal = HostKeyChanged if fingerprint else HostKeyUnknown
+    raise refusal(
+        f"host_key: the server shows {listed}, {wanted}",
+        "Compare it with what the server's administrator says, and give the fingerprint that is right "
+        "(on a command line: --host-key SHA256:...).",
+        host_keys=[key.to_json() for key in shown],
+    )
+
+
+def confirmed(address: Address, options: PlaceOptions, fingerprint: str) -> list[HostKey]:
+    """The keys that the server shows and somebody confirmed: by fingerprint, or earlier to this account's ssh.
+
+    Raises:
+        RepositoryUnreachable, HostKeyUnknown, HostKeyChanged
+    """
+    shown = host_keys(address, options)
+    if fingerprint:
+        return confirm(shown, fingerprint)
+    known = [key for file in ACCOUNT_HOSTS for key in _known(address, options, Path(file).expanduser())]
+    if not known:
+        return confirm(shown, fingerprint)
+    judge(address, shown, known)
+    return [key for key in shown if key.key in {one.key for one in known}]
+
+
 def look(address: Address, options: PlaceOptions) -> tuple[list[Finding], dict[str, int]]:
     """Sign in: the findings, and figures `free_bytes` and `total_bytes` where the server tells.
 
@@ -136,17 +182,34 @@ def sign_in(address: Address, options: PlaceOptions) -> str:
 
     Raises:
         RepositoryRefused: it does not let us in.
+        CredentialsInvalid: nor could it, with this key.
         RepositoryUnreachable
     """
     parent = str(PurePosixPath(address.path).parent)
     listing = _batch(address, options, [f"-df {_quoted(folder)}" for folder in (address.path, parent)])
     if listing is None:
+        if options.key_file is not None:
+            _demand_key(options.key_file)
         user = address.user or "this account"
         raise RepositoryRefused(
             f"the SFTP server {address.host} does not let {user} in",
             "Put the public half of the key into the server's authorized_keys of that account.",
         )
     return listing[1]
+
+
+def _demand_key(file: Path) -> None:
+    """
+    Raises:
+        CredentialsInvalid: nobody can sign in with this key and without a question.
+    """
+    if not os.access(file, os.R_OK):
+        raise CredentialsInvalid(f"the private key {file} is missing or may not be read", "Put it there again.")
+    if run(usable_argv(file), timeout=SECONDS, check=False).returncode != 0:
+        raise CredentialsInvalid(
+            f"the private key {file} cannot be used: it is damaged, or a passphrase guards it",
+            "Give a key without a passphrase, made for this purpose alone: ssh-keygen -t ed25519 -N '' -f backup_key.",
+        )
 
 
 def _try_out(address: Address, options: PlaceOptions) -> Iterator[Finding]:
@@ -184,10 +247,10 @@ def _tool_or_silence(error: ProcessError, address: Address) -> ToolMissing | Rep
     return RepositoryUnreachable(f"the SFTP server {address.host} stopped answering")
 
 
-def _known(address: Address, options: PlaceOptions) -> list[HostKey]:
-    if options.known_hosts_file is None or not options.known_hosts_file.exists():
+def _known(address: Address, options: PlaceOptions, file: Path) -> list[HostKey]:
+    if not os.access(file, os.R_OK):
         return []
-    return read_keys(_run(known_argv(address.host, port_of(address, options), options.known_hosts_file)))
+    return read_keys(_run(known_argv(address.host, port_of(address, options), file)))
 
 
 def _run(argv: tuple[str, ...]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from backups.secret import Secret
+from config.cli.given import access_of, access_options
 from config.cli.operations import connect, user_error
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.recovery_card import choose_repository
@@ -14,11 +16,13 @@ from config.cli.recovery_card import choose_repository
 
 @click.command("prove-key")
 @click.argument("repository", required=False)
+@access_options
 @json_option
-def command(repository: str | None, as_json: bool) -> None:
+def command(repository: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options, read in access_of
     """Type the key of REPOSITORY, from where you keep it, and have it opened read-only. The default is the first.
 
-    Without a terminal the key is read from standard input. A proof older than 90 days is asked for again.
+    Without a terminal the key is read from standard input. A proof older than 90 days is asked for again. Give the
+    other files that you keep, too, and the repository is reached by them instead of the portal's own.
     """
     with speaking(as_json=as_json) as output:
         connect()
@@ -27,7 +31,8 @@ def command(repository: str | None, as_json: bool) -> None:
 
         chosen = choose_repository(repository)
         try:
-            proof = key_prove(repository=chosen, typed=_typed(output, chosen.name))
+            access = access_of(given)
+            proof = key_prove(repository=chosen, typed=_typed(output, chosen.name), access=access)
         except OperationError as refused:
             raise user_error(refused) from None
         if not proof.passed:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
-from backups.job import RepositoryPlace
-from backups.restic import local_folder
+from config.cli.given import access_options, file_option
 from config.cli.installation import ADMIN_EMAIL, password_shown
 from config.cli.operations import connect
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.recovery import Recovery, Report
+from config.cli.recovery_place import Asked
 from config.cli.uplock import only_one
 from portal.runtime.paths import RuntimePaths
 
 
 @click.command("recover")
 @click.option("--repository", metavar="URL", help="Folder or address of the repository.")
-@click.option("--password-file", type=Path, metavar="FILE", help="File with its password.")
-@click.option("--credentials-file", type=Path, metavar="FILE", help="NAME=VALUE lines that its place asks for.")
+@click.option("--password-file", type=file_option, metavar="FILE", help="File with its password.")
+@access_options
 @click.option("--set", "wanted", default="latest", metavar="latest|ID", help="Which set. [latest]")
 @click.option("--port", type=int, help="Base port; the portal is on the next one. [8080]")
 @click.option("--listen", metavar="ADDRESS", help="Address of the chat and the portal. [127.0.0.1]")
@@ -29,15 +27,16 @@ from portal.runtime.paths import RuntimePaths
 @json_option
 def command(
     repository: str | None,
-    password_file: Path | None,
-    credentials_file: Path | None,
     wanted: str,
     port: int | None,
     listen: str | None,
     take_over: bool,
     as_json: bool,
+    **given: Any,  # noqa: ANN401 - click's options, read in Asked
 ) -> None:
     """Bring back stack and portal on a blank machine, from nothing but a repository and its key.
+
+    What reaches the repository is kept for the portal. A FILE given as - is read from standard input.
 
     Plans are held until --take-over says that the old machine is gone: two machines must not write as one. After an
     interruption the same command goes on.
@@ -46,30 +45,18 @@ def command(
         if take_over:
             _take_over(output)
             return
-        if not repository or password_file is None:
+        if not repository or given["password_file"] is None:
             raise UserError(
                 "say which repository, and where its password is",
                 "python3 manage.py recover --repository /backup/ragkeep --password-file /safe/repository-password",
                 "usage",
             )
-        place = _place(repository, password_file, credentials_file)
+        asked = Asked.read(repository, given)
         with only_one(RuntimePaths.discover().run, "recover"):
-            report = Recovery(place=place, wanted=wanted, port=port, listen=listen, output=output).run()
+            report = Recovery(asked=asked, wanted=wanted, port=port, listen=listen, output=output).run()
             output.result(_fields(report), _text(report))
             if report.password:
                 password_shown(report.installation)
-
-
-def _place(url: str, password_file: Path, credentials_file: Path | None) -> RepositoryPlace:
-    for path in (password_file, credentials_file):
-        if path is not None and not os.access(path, os.R_OK):
-            raise UserError(
-                f"{path} cannot be read by the account that Ragkeep runs as (uid {os.getuid()})",
-                "check the path, or give that account a copy it may read and remove the copy afterwards",
-                "unreadable",
-            )
-    folder = local_folder(url)
-    return RepositoryPlace("", str(folder.absolute()) if folder else url, password_file, credentials_file)
 
 
 def _take_over(output: Output) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from backups.agent import registered
 from backups.errors import BackupError
 from backups.fields import Fields
-from backups.job import Job, RepositoryPlace
+from backups.job import Job
 from backups.journal import Context, Fence, Journal
 from backups.repository import Repository
 from backups.restore import portal as portal_part
@@ -32,16 +32,16 @@ from backups.restore.database import Server
 from backups.restore.errors import CanaryFailed, CanaryUnreached
 from backups.restore.portal import PortalPart
 from backups.restore.sets import LATEST, FoundSet
-from backups.secret import Secret, write_secret
+from backups.secret import Secret
 from config.cli import first_use, up
 from config.cli.installation import CHOSEN, Installation, admin_password, ensure_secrets, open_installation
 from config.cli.output import Output, UserError
 from config.cli.recovery_notes import Notes, read_notes, recovery_folder, write_notes
+from config.cli.recovery_place import Asked, kept_place, place_secret
 from portal.runtime.paths import CONTROL, RuntimePaths
 from portal.runtime.state import read_state
 
 PORTAL = "portal"
-KEY, CREDENTIALS = "repositories/{name}.password", "repositories/{name}.env"
 VOLUMES = ("documents", "vectors", "models", "index")
 
 
@@ -72,14 +72,12 @@ class Recovery:
     """One recovery at work.
 
     Args:
-        place: the repository as the caller names it.
+        asked: the repository as the caller names it.
         wanted: id of a set, or `latest`.
     """
 
-    def __init__(
-        self, *, place: RepositoryPlace, wanted: str, port: int | None, listen: str | None, output: Output
-    ) -> None:
-        self._place, self._wanted, self._output = place, wanted, output
+    def __init__(self, *, asked: Asked, wanted: str, port: int | None, listen: str | None, output: Output) -> None:
+        self._asked, self._wanted, self._output = asked, wanted, output
         self._port, self._listen = port, listen
         self._paths = RuntimePaths.discover()
         self._folder = recovery_folder(self._paths)
@@ -93,13 +91,17 @@ class Recovery:
             UserError: with what is wrong and what to do; the same command goes on from there.
         """
         self._refuse_data()
-        with in_sentences():
-            found = self._open()
+        self._output.step("opening the repository")
+        with in_sentences(), self._asked.placed(self._folder) as self._place:
+            return self._recover()
+
+    def _recover(self) -> Report:
+        found = self._open()
         notes = self._begin(found)
         self._take_settings(found)
         installation = open_installation(port=self._port, listen=self._listen)
         up.check_ports(installation)
-        with in_sentences(), ThreadPoolExecutor(max_workers=1) as beside:
+        with ThreadPoolExecutor(max_workers=1) as beside:
             with self._timed("portal"):
                 part = self._portal_part(found)
                 self._secrets(installation, part)
@@ -132,7 +134,6 @@ class Recovery:
 
     def _open(self) -> FoundSet:
         """Prove the key, say what is there, and choose the set."""
-        self._output.step("opening the repository")
         repository = self._repository()
         repository.version()
         known = repository.open()
@@ -199,7 +200,7 @@ class Recovery:
         folder = installation.secret(installation.control, "x").parent
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, _, file in part.secrets() if part else ():
-            _place_secret(folder / name, file.read_text(encoding="utf-8"))
+            place_secret(folder / name, file.read_text(encoding="utf-8"))
         ensure_secrets(installation)
 
     def _portal_database(self, installation: Installation, part: PortalPart | None) -> None:
@@ -219,19 +220,11 @@ class Recovery:
 
         recover.schema_update()
         folder = installation.secret(installation.control, "x").parent
-        name = recover.repository_name(self._place.id)
-        key, credentials = folder / KEY.format(name=name), None
-        _place_secret(key, self._place.password_file.read_text(encoding="utf-8"))
-        if self._place.credentials_file is not None:
-            credentials = folder / CREDENTIALS.format(name=name)
-            _place_secret(credentials, self._place.credentials_file.read_text(encoding="utf-8"))
         arrival = recover.Arrival(
             found=found,
-            place=self._place,
+            place=kept_place(self._place, folder, recover.repository_name(self._place.id)),
             old_var=part.facts.var if part else "",
             files={path: str(folder / name) for name, path, _ in part.secrets()} if part else {},
-            password_file=key,
-            credentials_file=credentials,
         )
         settled = recover.portal_settle(arrival=arrival)
         first_use.ensure_portal(installation)
@@ -276,8 +269,7 @@ class Recovery:
         with suppress(OperationError):
             # Sets that are newer than the portal's database are listed again.
             repository_adopt(repository=Repository.objects.get(name=settled["repository"]))
-        with in_sentences():
-            self._agent(installation, found, "discard")
+        self._agent(installation, found, "discard")
         shutil.rmtree(self._work(), ignore_errors=True)
         shutil.rmtree(self._folder)
 
@@ -365,13 +357,6 @@ class _Teller(io.StringIO):
             elif line.get("type") == "log" and line.get("level") != "info":
                 self._output.line(str(line["message"]))
         return len(text)
-
-
-def _place_secret(path: Path, text: str) -> None:
-    """Put a secret where it belongs; what an earlier attempt left there is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    write_secret(path, text.rstrip("\r\n"))
 
 
 def _joined(names: list[str]) -> str:

@@ -10,8 +10,8 @@ from config.cli.operations import connect
 from config.cli.output import UserError, json_option, speaking
 
 if TYPE_CHECKING:
-    from portal.vaults.keyproof import RecoveryCard
     from portal.vaults.models import Repository
+    from portal.vaults.recoverycard import RecoveryCard
 
 
 @click.command("recovery-card")
@@ -21,7 +21,7 @@ def command(repository: str | None, as_json: bool) -> None:
     """Print the recovery card of REPOSITORY: address, ids, where the key is, what to type. The default is the first."""
     with speaking(as_json=as_json) as output:
         connect()
-        from portal.vaults.keyproof import recovery_card
+        from portal.vaults.recoverycard import recovery_card
 
         card = recovery_card(choose_repository(repository))
         output.result(card.to_json(), _text(card))
@@ -61,8 +61,9 @@ def _text(card: RecoveryCard) -> str:
         f"  {card.password_file}",
         "Keep a copy away from that machine. I keep it at: ______________________________",
     ]
-    if card.needs_credentials:
-        lines.append("The place asks for credentials too. I keep them at: ____________________________")
+    for one in card.needed:
+        lines += ["", f"{one.what} ({one.word} below) is needed too. On the old machine it is in", f"  {one.path}"]
+        lines.append("Keep a copy away from that machine. I keep it at: ______________________________")
     return "\n".join([
         *lines,
         "",

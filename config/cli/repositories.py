@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backups.errors import BackupError
-from backups.place import parse_credentials
 from backups.secret import Secret
-from config.cli.given import file_option, text_of
+from config.cli.given import access_of, access_options, file_option, text_of
 from config.cli.operations import connect, follow
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 from config.cli.repositories_upkeep import COMMANDS
 
 if TYPE_CHECKING:
     from portal.vaults.models import Repository
-    from portal.vaults.repositories import Access
 
 
 @click.group("repositories", invoke_without_command=True)
@@ -42,15 +39,11 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option("--password-file", type=file_option, metavar="FILE", help="Its password; without it a new one is made.")
-@click.option("--credentials-file", type=file_option, metavar="FILE", help="NAME=VALUE lines for the server.")
-@click.option("--key-file", type=file_option, metavar="FILE", help="Private key for an SFTP server.")
-@click.option("--host-key", default="", metavar="SHA256:...", help="Fingerprint that an SFTP server must show.")
-@click.option("--ca-file", type=file_option, metavar="FILE", help="Certificate of the authority behind https.")
-@click.option("--region", default="", help="Region of an object store.")
+@access_options
 @click.option("--append-only", is_flag=True, help="The credential may add and read, not remove.")
 @click.option("--create-bucket", is_flag=True, help="Make the bucket when it is missing.")
 @json_option
-def add_command(name: str, url: str, append_only: bool, create_bucket: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options, read in _access
+def add_command(name: str, url: str, append_only: bool, create_bucket: bool, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options, read in access_of
     """Try the place URL out and add it as NAME: make a repository there, or adopt the one that is there.
 
     URL is a folder, s3:https://HOST/BUCKET, sftp:USER@HOST:/FOLDER or rest:https://HOST/NAME/. A FILE given as - is
@@ -66,7 +59,7 @@ def add_command(name: str, url: str, append_only: bool, create_bucket: bool, as_
             name=name,
             url=url,
             password=Secret(password) if password else None,
-            access=_access(given),
+            access=access_of(given),
             append_only=append_only,
             create_bucket=create_bucket,
         )
@@ -115,21 +108,17 @@ def adopt_command(name: str, as_json: bool) -> None:
 @command.command("change")
 @click.argument("name")
 @click.option("--url", metavar="URL", help="Where the same repository lies now.")
-@click.option("--credentials-file", type=file_option, metavar="FILE", help="NAME=VALUE lines for the server.")
-@click.option("--key-file", type=file_option, metavar="FILE", help="Private key for an SFTP server.")
-@click.option("--host-key", default="", metavar="SHA256:...", help="Fingerprint that an SFTP server must show.")
-@click.option("--ca-file", type=file_option, metavar="FILE", help="Certificate of the authority behind https.")
-@click.option("--region", default="", help="Region of an object store.")
+@access_options
 @click.option("--append-only/--no-append-only", default=None, help="Whether the credential may not remove.")
 @json_option
-def change_command(name: str, url: str | None, append_only: bool | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options, read in _access
+def change_command(name: str, url: str | None, append_only: bool | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options, read in access_of
     """Change how NAME is reached; kept only when the same repository is found there."""
     with speaking(as_json=as_json) as output:
         connect()
         from portal.vaults.repositories import repository_update
 
         report = repository_update(
-            repository=repository_named(name), url=url, access=_access(given), append_only=append_only
+            repository=repository_named(name), url=url, access=access_of(given), append_only=append_only
         )
         _say_findings(output, report)
         output.result({"name": name, "findings": report["findings"]}, f"{name} is changed")
@@ -177,23 +166,6 @@ def _row(found: dict[str, Any]) -> str:
     size, free = megabytes(found["bytes"]), megabytes(found["free_bytes"])
     head = f"{found['name']:<20} {found['kind']:<6} {found['state']:<9} {found['sets']:>5} sets"
     return f"{head} {size:>9}, {free} free  {found['url']}"
-
-
-def _access(given: dict[str, Any]) -> Access:
-    from portal.vaults.repositories import Access
-
-    text = text_of(given["credentials_file"])
-    try:
-        credentials = parse_credentials(text, str(given["credentials_file"]))
-    except BackupError as error:
-        raise UserError(error.message, error.remedy, error.code) from None
-    return Access(
-        credentials=credentials,
-        private_key=text_of(given["key_file"]),
-        host_key=given["host_key"],
-        ca_certificate=text_of(given["ca_file"]),
-        region=given["region"],
-    )
 
 
 def _say_findings(output: Output, report: dict[str, Any]) -> None:

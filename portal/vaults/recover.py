@@ -39,18 +39,16 @@ class Arrival:
 
     Attributes:
         found: the set that everything comes from.
-        place: the repository as it was named on the command line, with the id it turned out to have.
+        place: the repository as the command line reached it, with the id it turned out to have and the files that the
+            portal keeps for it.
         old_var: state folder of the old machine, empty when the portal is new.
         files: path a secret had -> path it has now.
-        password_file, credentials_file: where the portal keeps what was given on the command line.
     """
 
     found: FoundSet
     place: RepositoryPlace
     old_var: str
     files: Mapping[str, str]
-    password_file: Path
-    credentials_file: Path | None
 
 
 def schema_update() -> None:
@@ -180,14 +178,14 @@ def _move_folders(arrival: Arrival) -> None:
 
 
 def _settle_repository(arrival: Arrival) -> Repository:
-    """The row of the repository that everything came from, with the address and key of the command line."""
+    """The row of the repository that everything came from, reached as the command line did: that was seen to work."""
     place = arrival.place
     row = Repository.objects.filter(restic_id=place.id).order_by("created_at").first()
     if row is None:
         row = Repository(name=_free_name(), restic_id=place.id)
-    row.url, row.password_file = place.url, str(arrival.password_file)
-    if arrival.credentials_file is not None:
-        row.credentials_file = str(arrival.credentials_file)
+    row.url, row.password_file, row.options = place.url, str(place.password_file), place.options.to_json()
+    if place.credentials_file is not None:
+        row.credentials_file = str(place.credentials_file)
     row.save()
     return row
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from backups import sftp
+from backups.access import Access
 from backups.errors import BackupError
 from backups.fields import Fields
 from backups.place import LOCAL, NEEDED, S3, SFTP, Address, PlaceOptions
@@ -31,22 +33,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 RESERVED = {"add"}
 LONGEST = 500
 Report = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What an operator gives to reach a place. What is left empty is not needed, or stays as it is.
-
-    `host_key`: the fingerprint, SHA256:..., that the SFTP server must show; `private_key`, `ca_certificate`: contents,
-    not paths; `region` of an object store; `port` of an SFTP server.
-    """
-
-    credentials: Mapping[str, str] = field(default_factory=dict)
-    private_key: str = ""
-    host_key: str = ""
-    ca_certificate: str = ""
-    region: str = ""
-    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +186,7 @@ def _set_access(row: Repository, address: Address, given: Access, files: PlaceFi
             remedy="Give the access key and its secret.",
         )
     with _refusing():
+        given.check()
         row.credentials_file = files.credentials(given.credentials) or row.credentials_file
     row.options = {**row.options, **dict(_options(given, files))}
     PlaceOptions.read(Fields(row.options, "options"))
@@ -238,20 +225,12 @@ def _refuse_errors(report: Report) -> None:
 def _confirmed_hosts(row: Repository, fingerprint: str, files: PlaceFiles) -> str:
     """A known_hosts file with the key that the operator confirmed, when the server shows it."""
     report = repository_probe(row)
-    shown = report["host_keys"]
+    shown = sftp.read_keys("\n".join(key["line"] for key in report["host_keys"]))
     if not shown:
         _refuse_errors(report)
-    lines = [key["line"] for key in shown if key["fingerprint"] == fingerprint.strip()]
-    if lines:
-        return files.write("known_hosts", "\n".join(lines))
-    listed = ", ".join(f"{key['fingerprint']} ({key['kind']})" for key in shown)
-    wanted = f"not {fingerprint.strip()}" if fingerprint else "and none was confirmed yet"
-    raise OperationRefused(
-        f"host_key: the server shows {listed}, {wanted}",
-        code="host_key_changed" if fingerprint else "host_key_unknown",
-        remedy="Compare it with what the server's administrator says, and give the fingerprint that is right.",
-        data={"host_keys": shown},
-    )
+    with _refusing():
+        lines = [key.line for key in sftp.confirm(shown, fingerprint)]
+    return files.write("known_hosts", "\n".join(lines))
 
 
 @contextmanager
@@ -334,4 +313,4 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except BackupError as error:
-        raise OperationRefused(error.message, code=error.code, remedy=error.remedy) from None
+        raise OperationRefused(error.message, code=error.code, remedy=error.remedy, data=error.data) from None

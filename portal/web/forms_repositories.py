@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from backups.access import Access
 from backups.place import LOCAL, REST, S3, SFTP, Address
 from backups.secret import Secret
 from portal.vaults.models import Repository
-from portal.vaults.repositories import Access
 
 _PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 LONGEST_KEY = 20_000
@@ -83,8 +83,7 @@ class PlaceForm(forms.Form):
     def blame(self, message: str, remedy: str) -> None:
         """Show a refusal at the field that it names, else above the form."""
         at, _, said = message.partition(": ")
-        known = {"name": "name", "password": "password", "host_key": "host_key", "credentials": self.credentials_at}
-        field = known.get(at, "")
+        field = self.credentials_at if at == "credentials" else at
         text = f"{said if field in self.fields else message}. {remedy}".replace("..", ".").strip()
         self.add_error(field if field in self.fields else None, text[:1].upper() + text[1:])
 

@@ -23,6 +23,7 @@ from backups.restore.errors import SetDamaged
 from backups.restore.portal import PortalPart
 from backups.secret import Secret
 from backups.sources.portal import Facts, PortalSource
+from config.cli.recovery_place import kept_place
 from portal.alarms.models import Channel
 from portal.operations.models import Claim, Mode, Operation, State
 from portal.operations.worker import execute
@@ -134,7 +135,7 @@ def test_a_secret_never_leads_out_of_its_folder(name: str) -> None:
 def arrival(vault: Vault, stock: Stock, *, old_var: str, files: dict[str, str]) -> Arrival:
     place = RepositoryPlace(stock.restic_id, str(stock.folder), stock.folder.with_name("password"))
     found = sets.find_set(Restic(place, servers.RESTIC, vault.root / "cache"), "latest")
-    return Arrival(found, place, old_var, files, vault.root / "control/secrets/repositories/default.password", None)
+    return Arrival(found, kept_place(place, vault.root / "control/secrets", "default"), old_var, files)
 
 
 @pytest.mark.django_db
@@ -159,7 +160,7 @@ def test_restored_rows_become_true_on_the_new_machine(vault: Vault, stocked: Sto
         settled = portal_settle(arrival=came)
         assert (settled["repository"], settled["plans_held"], settled["unreachable"]) == ("default", 1, ["beside"])
     row.refresh_from_db()
-    assert (row.url, row.password_file) == (str(stocked.folder), str(came.password_file))
+    assert (row.url, row.password_file) == (str(stocked.folder), str(came.place.password_file))
     nas = Repository.objects.get(name="nas")
     assert nas.password_file == f"{here}/control/secrets/repositories/nas.password"
     assert nas.options == {"key_file": moved["/home/ada/id"], "port": 22}

@@ -15,9 +15,10 @@ from backups.job import RepositoryPlace
 from backups.repository import Repository as Restic
 from portal.alarms.rules import recovery
 from portal.core.models import AuditEntry
-from portal.vaults.keyproof import keyproof_due, recovery_card
+from portal.vaults.keyproof import keyproof_due
 from portal.vaults.models import HELD, KeyProof, Plan, Repository
 from portal.vaults.recover import plans_hold
+from portal.vaults.recoverycard import recovery_card
 from tests.support import portal_web, servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -31,7 +32,9 @@ class RestServer:
             urlopen(self.endpoint, timeout=2).close()  # noqa: S310 - loopback only
         except HTTPError:
             return True
-        except (URLError, OSError):
+        except URLError as error:
+            return isinstance(error.reason, SSLCertVerificationError)
+        except OSError:
             return False
         return True
 
@@ -44,13 +47,17 @@ def credentials(path: Path, password: str = PASSWORD) -> Path:
 
 
 @contextmanager
-def rest_server(data: Path, *, append_only: bool = False) -> Iterator[RestServer]:
-    """rclone's REST server on a folder; two of them can share one, of which one is append-only."""
+def rest_server(data: Path, *, append_only: bool = False, tls: tuple[Path, Path] | None = None) -> Iterator[RestServer]:
+    """rclone's REST server on a folder; two of them can share one, of which one is append-only.
+
+    `tls`: certificate and private key of an https server.
+    """
     data.mkdir(parents=True, exist_ok=True)
     port = servers.free_port()
     argv = [str(servers.BIN / "rclone"), "--config", "", "serve", "restic", str(data), "--addr", f"127.0.0.1:{port}"]
     argv += ["--user", USER, "--pass", PASSWORD, *(["--append-only"] if append_only else [])]
-    server = RestServer(f"http://127.0.0.1:{port}", data)
+    argv += ["--cert", str(tls[0]), "--key", str(tls[1])] if tls else []
+    server = RestServer(f"{'https' if tls else 'http'}://127.0.0.1:{port}", data)
     with process.Running(argv) as running:
         running.discard_output()
         servers.wait_until(server.answers, what="rclone's REST server")

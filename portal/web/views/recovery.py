@@ -13,9 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from backups.secret import Secret
 from portal.operations.errors import OperationRefused
-from portal.vaults.keyproof import key_prove, keyproof_due, keyproof_last, recovery_card
+from portal.vaults.keyproof import key_prove, keyproof_due, keyproof_last
 from portal.vaults.models import KeyProof, Repository
 from portal.vaults.recover import plans_held, plans_take_over
+from portal.vaults.recoverycard import recovery_card
 from portal.web.pages import operators_only, page, user_of
 
 

@@ -6,6 +6,9 @@ StackRuntimeError
 +-- ServiceFailedError    a service did not become ready; carries the end of its log
 +-- UnknownServiceError   a service that the stack does not have
 +-- SupervisorGoneError   the supervisor cannot be started or does not answer
++-- EngineGoneError       no Docker Engine answers
++-- ComposeFailedError    a docker command failed; carries the end of what it said
++-- ImageMissingError     an image is not here and could neither be pulled nor built
 """
 
 from __future__ import annotations
@@ -76,3 +79,37 @@ class SupervisorGoneError(StackRuntimeError):
     """supervisord cannot be started or does not answer."""
 
     code = "supervisor_gone"
+
+
+class EngineGoneError(StackRuntimeError):
+    """No Docker Engine answers at `host`."""
+
+    code = "engine_gone"
+
+    def __init__(self, host: str, reason: str) -> None:
+        self.host = host
+        super().__init__(f"no Docker Engine answers at {host}: {reason}", "start Docker, or set DOCKER_HOST")
+
+
+class ComposeFailedError(StackRuntimeError):
+    """A docker command failed; `said` is the end of what it wrote to standard error."""
+
+    code = "compose_failed"
+
+    def __init__(self, verb: str, reason: str, said: str) -> None:
+        self.said = said.strip()
+        tail = "".join(f"\n    {line}" for line in self.said.splitlines()[-5:])
+        super().__init__(f"{verb} {reason}{tail}")
+
+
+class ImageMissingError(StackRuntimeError):
+    """An image that a service needs is not on this host; nothing was stopped or started."""
+
+    code = "image_missing"
+
+    def __init__(self, images: dict[str, str], said: str) -> None:
+        self.images = images
+        wanted = ", ".join(f"{image} (service {service})" for service, image in images.items())
+        super().__init__(
+            f"not on this host and not to be had: {wanted}\n    {said}", "load the image, or correct its name"
+        )

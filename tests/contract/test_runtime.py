@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from portal.runtime.compose import ComposeRuntime
+from portal.runtime.compose.client import Docker
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import ServiceFailedError, UnknownServiceError
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Action, Runtime, ServiceStatus, State
 from portal.runtime.spec import StackSpec
-from tests.support import tiny_stack
+from tests.support import docker_engine, tiny_stack
 
 pytestmark = pytest.mark.integration
 
@@ -25,17 +28,24 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRunti
     runtime.supervisor.shutdown()
 
 
-@pytest.fixture(params=["embedded", "fake"])
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeRuntime]:
+    if reason := docker_engine.missing():
+        pytest.skip(reason)
+    with docker_engine.running() as engine:
+        tiny_stack.build_image(engine)
+        yield ComposeRuntime(RuntimePaths(tmp_path_factory.mktemp("var")), Docker(engine.host, engine.config))
+
+
+@pytest.fixture(params=["embedded", "fake", pytest.param("compose", marks=pytest.mark.docker)])
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    chosen: Runtime = (
-        request.getfixturevalue("embedded") if request.param == "embedded" else FakeRuntime({"broken": ""})
-    )
+    chosen: Runtime = FakeRuntime({"broken": ""}) if request.param == "fake" else request.getfixturevalue(request.param)
     return chosen
 
 
 @pytest.fixture
-def spec(runtime: Runtime, request: pytest.FixtureRequest) -> Iterator[StackSpec]:
-    stack = tiny_stack.tiny(f"t{abs(hash(request.node.name)) % 10**8}")
+def spec(runtime: Runtime, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StackSpec]:
+    stack = tiny_stack.tiny(f"t{abs(hash(request.node.name)) % 10**8}", tmp_path)
     yield stack
     runtime.remove(stack, data=True)
 
@@ -99,7 +109,9 @@ def test_starting_one_service_starts_what_it_needs_and_no_more(runtime: Runtime,
 def test_only_what_changed_is_created_anew(runtime: Runtime, spec: StackSpec) -> None:
     runtime.apply(spec)
     started = {status.service: (status.pid, status.since) for status in runtime.status(spec)}
-    changed = tiny_stack.tiny(spec.project, middle=tiny_stack.service("other", port=8002, offset=1, needs=("store",)))
+    changed = tiny_stack.tiny(
+        spec.project, spec.file.parent, middle=tiny_stack.service("other", port=8002, offset=1, needs=("store",))
+    )
     actions = {change.service: change.action for change in runtime.plan(changed).changes}
     assert actions == {"front": Action.KEEP, "middle": Action.RECREATE, "store": Action.KEEP}
     runtime.apply(changed)
@@ -122,7 +134,7 @@ def test_stop_and_remove_can_be_repeated(runtime: Runtime, spec: StackSpec) -> N
 
 def test_a_service_that_cannot_start_is_named_with_its_log(runtime: Runtime, spec: StackSpec) -> None:
     broken = {"command": ["python", "-c", tiny_stack.BROKEN]}
-    stack = tiny_stack.tiny(spec.project, broken=broken)
+    stack = tiny_stack.tiny(spec.project, spec.file.parent, broken=broken)
     if isinstance(runtime, FakeRuntime):
         runtime.faults["broken"] = "no configuration found"
     with pytest.raises(ServiceFailedError) as failure:

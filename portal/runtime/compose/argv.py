@@ -1,0 +1,77 @@
+"""The commands this runtime gives to Docker, as lists of words. Pure: nothing here runs anything.
+
+Reading is the Engine API's part (portal.runtime.compose.engine); what changes something is a command from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+DOCKER = "docker"
+STDIN = "-"
+# A rendered file holds every value already; a `.env` beside it has no say in it.
+NO_VARIABLES = "/dev/null"
+
+
+def compose(project: str, files: Sequence[Path | str], folder: Path | None = None) -> list[str]:
+    """What every command on a project begins with; `folder` is what relative paths in the files start from."""
+    words = [DOCKER, "compose", "--project-name", project, "--ansi", "never", "--progress", "plain"]
+    words += ["--env-file", NO_VARIABLES] if files else []
+    words += ["--project-directory", str(folder)] if folder else []
+    for file in files:
+        words += ["--file", str(file)]
+    return words
+
+
+def model(project: str, files: Sequence[Path], folder: Path) -> list[str]:
+    """Print the files as one, with all variables, anchors, includes and defaults resolved."""
+    return [*compose(project, files, folder), "config", "--format", "json"]
+
+
+def hashes(project: str, folder: Path) -> list[str]:
+    """Print `service hash` for each service of the file on standard input."""
+    return [*compose(project, [STDIN], folder), "config", "--hash", "*"]
+
+
+def up(project: str, file: Path, names: Collection[str], *, recreate: bool) -> list[str]:
+    """Create what is missing and start it, in one go and without what it depends on.
+
+    Whether a container is replaced is this runtime's decision, so Compose is told either way.
+    """
+    how = "--force-recreate" if recreate else "--no-recreate"
+    return [*compose(project, [file]), "up", "--detach", "--no-deps", "--no-build", "--pull", "never", how, *names]
+
+
+def pull(project: str, folder: Path, names: Collection[str]) -> list[str]:
+    """Fetch the images of services of the file on standard input."""
+    return [*compose(project, [STDIN], folder), "pull", "--quiet", *names]
+
+
+def build(project: str, folder: Path, names: Collection[str]) -> list[str]:
+    """Build the images of services of the file on standard input."""
+    return [*compose(project, [STDIN], folder), "build", *names]
+
+
+def down(project: str, *, volumes: bool) -> list[str]:
+    """Remove containers and networks, found by their labels, so that it works when the file is gone."""
+    return [*compose(project, []), "down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+
+
+def logs(project: str, service: str, *, lines: int, follow: bool) -> list[str]:
+    words = [*compose(project, []), "logs", "--no-color", "--no-log-prefix", "--tail", str(lines)]
+    return [*words, *(["--follow"] if follow else []), service]
+
+
+def stop(containers: Collection[str]) -> list[str]:
+    """Stop containers at once, each with its own signal and patience."""
+    return [DOCKER, "stop", *containers]
+
+
+def remove(containers: Collection[str]) -> list[str]:
+    return [DOCKER, "rm", "--force", *containers]
+
+
+def execute(container: str, words: Sequence[str]) -> list[str]:
+    """Run a command in a container, with the environment and user of its service."""
+    return [DOCKER, "exec", container, *words]

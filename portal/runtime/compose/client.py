@@ -1,0 +1,89 @@
+"""Runs Docker's command line, with nothing of our own environment in reach of the files it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backups import process
+from portal.runtime.compose.engine import Engine
+from portal.runtime.errors import ComposeFailedError
+
+ERASE_LINE = "\x1b[2K"
+SOCKET = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """The Docker of this host.
+
+    Attributes:
+        host: address of the engine, as DOCKER_HOST takes it.
+        config: folder of the client's plugins and credentials, as DOCKER_CONFIG takes it.
+    """
+
+    host: str
+    config: Path
+
+    @classmethod
+    def discover(cls, environ: Mapping[str, str] = os.environ) -> Docker:
+        """What DOCKER_HOST and DOCKER_CONFIG name, else Docker's own defaults."""
+        given = environ.get("DOCKER_CONFIG")
+        return cls(environ.get("DOCKER_HOST") or SOCKET, Path(given) if given else Path.home() / ".docker")
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.host)
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a command: a Compose file can name these variables, and no others of ours."""
+        own = {"PATH": os.environ.get("PATH", os.defpath), "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.config)}
+        return {**variables, **own}
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> process.Completed:
+        """Run a command to its end; `variables` are what a Compose file may name.
+
+        Raises:
+            ComposeFailedError: it could not be started, timed out, or (with `check`) failed.
+        """
+        env = self.environment(variables or {})
+        try:
+            # Where Compose looks for files when it is given none; there must not be any.
+            return process.run(argv, env=env, cwd="/", stdin=stdin, timeout=timeout, check=check)
+        except process.ProcessError as error:
+            raise ComposeFailedError(_verb(argv), error.reason, error.stderr) from None
+
+    def tail(self, argv: Sequence[str]) -> list[str]:
+        """The lines of a `logs` command that ends by itself.
+
+        Raises:
+            ComposeFailedError: it failed.
+        """
+        return [_plain(line) for line in self.run(argv).stdout.splitlines()]
+
+    def follow(self, argv: Sequence[str]) -> Iterator[str]:
+        """The lines of a `logs` command as they come, until it ends or the caller stops listening."""
+        with process.Running(argv, env=self.environment({}), cwd="/") as running:
+            yield from map(_plain, running.lines())
+
+
+def _plain(line: str) -> str:
+    # Compose erases the terminal's line before each one it prints, whatever --ansi says.
+    return line.removeprefix(ERASE_LINE)
+
+
+def _verb(argv: Sequence[str]) -> str:
+    """`docker compose up`, `docker stop`: the command without its arguments."""
+    verbs = {"config", "up", "pull", "build", "down", "logs", "stop", "rm", "exec"}
+    named = next((word for word in argv[1:] if word in verbs), "")
+    return " ".join(word for word in ("docker", "compose" if "compose" in argv[:2] else "", named) if word)

@@ -1,0 +1,106 @@
+"""Reads from a Docker Engine over its HTTP API: lists, inspect, stats. It only ever asks (GET).
+
+The command line would do for most of it, but not for all (`docker stats` has neither bytes nor seconds of processor
+time), and a start that asks ten times a second must not start a process each time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from portal.runtime.errors import EngineGoneError, StackRuntimeError
+
+TIMEOUT_SECONDS = 30.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Engine:
+    """A Docker Engine at `host`: `unix:///path` or `tcp://name:port`, as in DOCKER_HOST."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def get(self, path: str, **query: object) -> Any:  # noqa: ANN401 - JSON of many shapes
+        """The answer to a question, None when the thing asked for does not exist.
+
+        Raises:
+            EngineGoneError: nobody answers.
+            StackRuntimeError: the engine refused.
+        """
+        connection = self._connection()
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise EngineGoneError(self.host, why) from None
+        finally:
+            connection.close()
+        if answer.status == http.HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise StackRuntimeError(f"the Docker Engine answered {answer.status}: {_message(body)}")
+        return json.loads(body)
+
+    def containers(self, *labels: str, running: bool = False) -> list[dict[str, Any]]:
+        """A short description of each container with all of these labels (`name` or `name=value`).
+
+        Args:
+            running: leave out those that do not run.
+        """
+        wanted = json.dumps({"label": list(labels)})
+        found: list[dict[str, Any]] = self.get("/containers/json", all=int(not running), filters=wanted)
+        return found
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        """Everything about a container; None when it is gone."""
+        found: dict[str, Any] | None = self.get(f"/containers/{container}/json")
+        return found
+
+    def image_id(self, reference: str) -> str:
+        """The id of an image on this host; empty when there is none of that name."""
+        found = self.get(f"/images/{quote(reference, safe='/:@')}/json")
+        return str(found["Id"]) if found else ""
+
+    def stats(self, container: str) -> dict[str, Any]:
+        """What a container uses now; empty when it does not run."""
+        found: dict[str, Any] | None = self.get(f"/containers/{container}/stats", **{"stream": 0, "one-shot": 1})
+        return found or {}
+
+    def processes(self, container: str) -> list[tuple[int, int]]:
+        """(pid, parent's pid) of every process in a running container, as this host counts them."""
+        found = self.get(f"/containers/{container}/top", ps_args="-eo pid,ppid")
+        return [(int(row[0]), int(row[1])) for row in found["Processes"]] if found else []
+
+    def _connection(self) -> http.client.HTTPConnection:
+        place = urlsplit(self.host)
+        if place.scheme == "unix":
+            return _UnixConnection(place.path, TIMEOUT_SECONDS)
+        if place.scheme == "tcp" and place.hostname:
+            return http.client.HTTPConnection(place.hostname, place.port or 2375, timeout=TIMEOUT_SECONDS)
+        raise EngineGoneError(self.host, "expected an address such as unix:///var/run/docker.sock")
+
+
+def _message(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()

@@ -64,6 +64,17 @@ def test_the_card_says_all_but_the_key(operator: Client, repository: Repository)
     assert KEY not in str(card.to_json())
 
 
+def test_the_card_names_the_files_to_keep_and_shows_none(operator: Client, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("h ssh-ed25519 AAAA\n")
+    (tmp_path / "id").write_text("a private key")
+    options = {"key_file": str(tmp_path / "id"), "known_hosts_file": str(tmp_path / "hosts")}
+    Repository.objects.update(url="sftp://b@127.0.0.1:9//r", options=options)
+    text = operator.get(CARD).content.decode()
+    for fact in (str(tmp_path / "id"), "SSH_KEY_FILE", "--host-key SHA256:", "The private SSH key for the server"):
+        assert fact in text
+    assert "a private key" not in text
+
+
 def test_the_card_of_a_repository_that_is_away_is_still_a_card(operator: Client, repository: Repository) -> None:
     Repository.objects.update(url="/nowhere/at-all")
     text = operator.get(CARD).content.decode()

@@ -46,6 +46,13 @@ def test_addresses(url: str, expected: Address) -> None:
     assert Address.read(url) == expected
 
 
+def test_options_go_into_rows_and_back() -> None:
+    options = PlaceOptions(region="eu", key_file=Path("/k"), port=2222)
+    assert options.to_json() == {"region": "eu", "key_file": "/k", "port": 2222}
+    assert PlaceOptions.read(Fields(options.to_json(), "options")) == options
+    assert NO_OPTIONS.to_json() == {}
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "r", "./r", "b2:b", "s3:", "s3:https://h/", "s3:ftp://h/b", "rest:h", "rest:ssh://h/", "sftp:h", "sftp:u@h:",

@@ -35,7 +35,7 @@ LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"|sr
 HEADING = re.compile(r"(?m)^#+ (.+)$")
 HOST = re.compile(r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|ai|co|app|cloud)\b", re.IGNORECASE)
 # What may be linked, and names that are examples by their standard.
-HOSTS = {"restic.net", "docs.ollama.com", "github.com"}
+HOSTS = {"restic.net", "docs.ollama.com", "github.com", "docker.io"}  # the last is a package of Debian
 ABSOLUTE = re.compile(r"(?<![\w.<>:/$}~*-])/(\w[\w.-]*)")
 ROOTS = {
     # of a Linux machine, and of a container's inside
@@ -102,6 +102,15 @@ def test_every_command_of_the_rescue_program_is_in_the_reference() -> None:
 
     (commands,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
     assert [name for name in commands if f"`{name}`" not in reference("commands.md")] == []
+
+
+def test_every_option_of_the_rescue_program_is_in_the_reference() -> None:
+    from backups.__main__ import parser
+
+    (commands,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
+    written = section(reference("commands.md"), "Rescue commands")
+    words = {word for command in commands.values() for action in command._actions for word in action.option_strings}
+    assert [word for word in words - {"-h", "--help"} if not re.search(rf"`{word}[ `]", written)] == []
 
 
 def variables_of_sources() -> Iterator[str]:

@@ -67,7 +67,7 @@ class Access:
         if self.private_key and "PRIVATE KEY-----" not in self.private_key:
             raise CredentialsInvalid(
                 "private_key: this is no private key as ssh-keygen writes it",
-                "Give the file whose name does not end in .pub.",
+                "Give the file whose name does not end in .pub. The key of the repository itself is its password.",
             )
         if self.ca_certificate and not _is_certificate(self.ca_certificate):
             raise CredentialsInvalid(

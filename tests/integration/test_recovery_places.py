@@ -84,6 +84,8 @@ def nas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sshd.SshServ
         # As a mail brought it: with Windows' ends of lines, and to be read by everybody.
         (safe / "ssh_key").write_text(server.user_key.read_text().replace("\n", "\r\n"), newline="")
         (safe / "ssh_key").chmod(0o644)
+        sshd.make_key(safe / "other")
+        process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(safe / "guarded")])
         place = RepositoryPlace("", f"{server.url}/r", safe / "password", options=known)
         words = ["--repository", place.url, "--password-file", str(safe / "password")]
         words += ["--key-file", str(safe / "ssh_key"), "--host-key", server.fingerprint]
@@ -148,11 +150,12 @@ MISTAKES: dict[str, tuple[dict[str, str | None], str, str]] = {
     ),
     "no such file": ({"key_file": "/nowhere/backup_key"}, "", "/nowhere/backup_key"),
     "the public half": ({"key_file": "{user_key}.pub"}, "credentials_invalid", "no private key"),
-    "another key": ({"key_file": "{folder}/other"}, "repository_refused", "does not let"),
-    "a passphrase": ({"key_file": "{folder}/guarded"}, "credentials_invalid", "a passphrase guards it"),
+    "another key": ({"key_file": "{safe}/other"}, "repository_refused", "does not let"),
+    "the repository's key": ({"key_file": "{safe}/password"}, "credentials_invalid", "no private key"),
+    "a passphrase": ({"key_file": "{safe}/guarded"}, "credentials_invalid", "a passphrase guards it"),
     "no authority": ({"ca_file": "{user_key}"}, "credentials_invalid", "no certificate"),
     "no such repository": ({"repository": "{url}/nowhere"}, "repository_missing", "no repository"),
-    "another password": ({"password_file": "{folder}/other"}, "repository_key_wrong", "does not open"),
+    "another password": ({"password_file": "{safe}/other"}, "repository_key_wrong", "does not open"),
     "a mistyped address": ({"repository": "sftp:nas"}, "address_invalid", "expected sftp:USER@HOST:/FOLDER"),
 }
 
@@ -168,9 +171,8 @@ def test_what_a_newcomer_gets_wrong_is_said_by_both_commands(
 ) -> None:
     server, kit = nas
     given, code, words = MISTAKES[mistake]
-    sshd.make_key(tmp_path / "other")
-    process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "guarded")])
-    values = {"user_key": server.user_key, "folder": tmp_path, "url": server.url, "fingerprint": server.fingerprint}
+    safe = kit.place.password_file.parent
+    values = {"user_key": server.user_key, "safe": safe, "url": server.url, "fingerprint": server.fingerprint}
     wrong = {name: value and value.format(**values) for name, value in given.items()}
 
     status, out, err = rescue(kit.call("list", "--json", **wrong))
@@ -301,5 +303,8 @@ def test_a_server_behind_an_own_authority_is_reached_with_its_certificate(tmp_pa
         kit = Kit(place, filled(tmp_path, place, "rest", names), words)
         status, out, err = rescue(kit.call("verify", "--set", "latest", "--json"))
         assert (status, json.loads(out)["files"]) == (0, {"config": 2}), err
+        plain = {"RESTIC_CACERT": str(certificate), **environment(place.url, place.password_file, tmp_path / "cache")}
+        listed = process.run((servers.RESTIC, "snapshots", "--json"), env={**plain, **names}).stdout
+        assert kit.set_id in listed, "as docs/how-to/rescue.md tells"
         status, _, err = rescue(kit.call("list", ca_file=None))
         assert (status, "--ca-file" in err) == (1, True), err

@@ -1,4 +1,7 @@
-"""A blank machine: from nothing but a repository and its key to answered questions, in one command."""
+"""A blank machine: from nothing but a repository and what opens it to answered questions, in one command.
+
+The repository lies on an SFTP server where the machine has one, so that key and host key have to come along.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import psycopg
 import pytest
 
 from backups import process
+from tests.support import sshd
 from tests.support.documents import corpus
 from tests.support.product import Product, free_base, installation, settled, upload
 from tests.support.servers import REPO, wait_until
@@ -57,7 +61,19 @@ def portal_database(product: Product) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def kept(product: Product, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def reached(tmp_path: Path) -> Iterator[list[str]]:
+    """The words of the command that name the repository in `tmp_path` and what reaches it."""
+    folder, key = str(tmp_path / "repository"), ["--password-file", str(tmp_path / "key")]
+    if sshd.program() is None:
+        yield ["--repository", folder, *key]
+        return
+    with sshd.sshd(tmp_path / "ssh") as server:
+        url = f"sftp://{server.user}@127.0.0.1:{server.port}/{folder}"
+        yield ["--repository", url, *key, "--key-file", str(server.user_key), "--host-key", server.fingerprint]
+
+
+@pytest.fixture
+def kept(product: Product, reached: list[str], tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What survives: a copy of the repository and its key elsewhere; and what must come back."""
     with product.api() as api:
         documents = upload(api, {f"recovered-{name}": content for name, content in FILES.items()})
@@ -79,7 +95,7 @@ def kept(product: Product, tmp_path: Path) -> Iterator[dict[str, Any]]:
     taken = product.json("backup")
     shutil.copytree(product.var / "repositories" / "default", tmp_path / "repository")
     shutil.copy(product.var / "control" / "secrets" / "repository_password", tmp_path / "key")
-    yield {"documents": documents, "set": taken, "history": history, "folder": tmp_path}
+    yield {"documents": documents, "set": taken, "history": history, "reached": reached}
     with portal_database(product) as portal:
         portal.execute("DELETE FROM auth_user WHERE username = 'ada@example.org'")
         portal.execute("UPDATE vaults_plan SET cron = '30 2 * * *'")
@@ -91,8 +107,7 @@ def kept(product: Product, tmp_path: Path) -> Iterator[dict[str, Any]]:
 def test_a_blank_machine_answers_again(product: Product, kept: dict[str, Any], record_property: Any) -> None:  # noqa: ANN401 - pytest's own
     with lost(product), installation() as blank:
         blank.port = free_base()
-        asked = ["recover", "--repository", str(kept["folder"] / "repository"), "--port", str(blank.port)]
-        asked += ["--password-file", str(kept["folder"] / "key"), "--json"]
+        asked = ["recover", *kept["reached"], "--port", str(blank.port), "--json"]
         interrupt(blank, asked)
         refused = blank.manage("up", "--json", check=False)
         assert json.loads(refused.stdout)["error"]["code"] == "recovery_unfinished"
@@ -141,28 +156,41 @@ def portal_is_back(blank: Product, kept: dict[str, Any]) -> None:
         )
         assert portal.execute(active.encode()).fetchall() == []
         assert portal.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
-        url, password = portal.execute("SELECT url, password_file FROM vaults_repository").fetchone() or ("", "")
-        assert url == str(kept["folder"] / "repository")
-        assert Path(password).is_relative_to(blank.var)
-        assert Path(password).read_text() == (kept["folder"] / "key").read_text()
+        found = portal.execute("SELECT url, password_file, options FROM vaults_repository").fetchone()
+        assert found is not None
+        files_are_kept(blank, kept["reached"], *found)
         hashed = portal.execute("SELECT password FROM auth_user WHERE username = 'ada@example.org'").fetchone()
         assert hashed is not None
         assert hashed[0].startswith("argon2")
     signed_in(blank)
     sets = {one["set_id"]: one for one in blank.json("sets")["sets"]}
     assert sets[kept["set"]["set_id"]]["proven_at"]
-    card_and_key(blank, kept["folder"])
+    card_and_key(blank, kept["reached"])
     assert blank.json("recover", "--take-over") == {"plans": ["default"]}
     assert blank.json("backup")["state"] == "complete"
 
 
-def card_and_key(blank: Product, folder: Path) -> None:
-    card = blank.json("recovery-card")
-    assert (card["url"], len(card["key_id"])) == (str(folder / "repository"), 64)
+def files_are_kept(blank: Product, reached: list[str], url: str, password: str, options: dict[str, str]) -> None:
+    """The portal reaches the repository by files of its own, whatever becomes of those that were given."""
+    given = dict(zip(reached[::2], reached[1::2], strict=True))
+    assert url == given["--repository"]
+    ours = {"--password-file": password, **({"--key-file": options["key_file"]} if "--key-file" in given else {})}
+    for option, path in ours.items():
+        assert Path(path).is_relative_to(blank.var / "control" / "secrets")
+        assert Path(path).read_text() == Path(given[option]).read_text()
+    assert set(options) == ({"key_file", "known_hosts_file"} if "--key-file" in given else set())
+
+
+def card_and_key(blank: Product, reached: list[str]) -> None:
+    card, given = blank.json("recovery-card"), dict(zip(reached[::2], reached[1::2], strict=True))
+    assert (card["url"], len(card["key_id"])) == (given["--repository"], 64)
+    words = card["command"].split()[3:]
+    assert {*words[::2]} == {*given}
+    assert {given["--repository"], given.get("--host-key", given["--repository"])} <= {*words[1::2]}
     argv = [os.fspath(REPO / ".venv/bin/python"), os.fspath(REPO / "manage.py"), "prove-key", "default", "--json"]
     wrong = process.run(argv, env=blank.env, stdin="not the key\n", check=False)
     assert (wrong.returncode, json.loads(wrong.stdout)["error"]["code"]) == (1, "repository_key_wrong")
-    right = process.run(argv, env=blank.env, stdin=(folder / "key").read_text())
+    right = process.run(argv, env=blank.env, stdin=Path(given["--password-file"]).read_text())
     assert json.loads(right.stdout)["passed"] is True
 
 

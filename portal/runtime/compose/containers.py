@@ -33,7 +33,7 @@ class Container:
 
     `phase` is Docker's own word (created, running, restarting, paused, exited, dead), `health` starting, healthy,
     unhealthy, or empty without a health check; `said` is the end of what the last check printed; `error` is why it
-    could not be started; `started` a Unix time in seconds, None when it never ran; `ports` are those it publishes.
+    could not be started; `started` a Unix time in seconds, None when it never ran.
     """
 
     id: str
@@ -50,7 +50,6 @@ class Container:
     restarts: int = 0
     started: float | None = None
     pid: int | None = None
-    ports: frozenset[int] = frozenset()
 
     @property
     def is_up(self) -> bool:
@@ -76,7 +75,6 @@ def read(tree: Mapping[str, Any]) -> Container:
         restarts=tree.get("RestartCount", 0),
         started=_seconds(state.get("StartedAt", "")),
         pid=state.get("Pid") or None,
-        ports=_published(tree["HostConfig"].get("PortBindings") or {}),
     )
 
 
@@ -89,11 +87,6 @@ def _last_words(health: Mapping[str, Any]) -> str:
 def _seconds(moment: str) -> float | None:
     # Docker writes the year 1 for "never".
     return None if not moment or moment.startswith("0001-") else datetime.fromisoformat(moment).timestamp()
-
-
-def _published(bindings: Mapping[str, Any]) -> frozenset[int]:
-    found = (entry.get("HostPort", "") for entries in bindings.values() for entry in entries or [])
-    return frozenset(int(port) for port in found if port.isdigit())
 
 
 def judge(

@@ -104,8 +104,8 @@ def _demand_files(given: Mapping[str, Any]) -> None:
         account = f"the account that Ragkeep runs as (uid {os.getuid()})"
         raise UserError(
             f"cannot be read by {account}: {', '.join(hurdles)}",
-            "check the paths; what is there and not permitted: give that account a copy, "
-            f"install -o {os.getuid()} -m 600 FILE COPY, and remove the copy afterwards",
+            "check the paths; where permission is denied, give that account a copy for the time being: "
+            f"install -o {os.getuid()} -m 600 FILE COPY",
             "unreadable",
         )
 

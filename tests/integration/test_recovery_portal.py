@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ from backups import process
 from backups.errors import ManifestInvalid
 from backups.fields import Fields
 from backups.job import RepositoryPlace
+from backups.place import PlaceOptions
 from backups.repository import Repository as Restic
 from backups.restore import portal as portal_part
 from backups.restore import sets
@@ -135,6 +137,8 @@ def test_a_secret_never_leads_out_of_its_folder(name: str) -> None:
 def arrival(vault: Vault, stock: Stock, *, old_var: str, files: dict[str, str]) -> Arrival:
     place = RepositoryPlace(stock.restic_id, str(stock.folder), stock.folder.with_name("password"))
     found = sets.find_set(Restic(place, servers.RESTIC, vault.root / "cache"), "latest")
+    (vault.root / "given").write_text("an authority\n")
+    place = replace(place, options=PlaceOptions(region="eu-1", ca_file=vault.root / "given"))
     return Arrival(found, kept_place(place, vault.root / "control/secrets", "default"), old_var, files)
 
 
@@ -143,7 +147,9 @@ def test_restored_rows_become_true_on_the_new_machine(vault: Vault, stocked: Sto
     old, here = "/old/var", str(settings.VAR_DIR)
     used = portal_web.rows(vault.root)
     row = used.good.repository
-    Repository.objects.filter(pk=row.pk).update(restic_id=stocked.restic_id, url=f"{old}/repositories/default")
+    Repository.objects.filter(pk=row.pk).update(
+        restic_id=stocked.restic_id, url=f"{old}/repositories/default", options={"port": 22, "ca_file": "/old/ca"}
+    )
     Repository.objects.create(
         name="nas", url="sftp:nas:/r", password_file=f"{old}/control/secrets/repositories/nas.password",
         options={"key_file": "/home/ada/id", "port": 22}, restic_id="f" * 64,
@@ -161,6 +167,8 @@ def test_restored_rows_become_true_on_the_new_machine(vault: Vault, stocked: Sto
         assert (settled["repository"], settled["plans_held"], settled["unreachable"]) == ("default", 1, ["beside"])
     row.refresh_from_db()
     assert (row.url, row.password_file) == (str(stocked.folder), str(came.place.password_file))
+    assert row.options == {"region": "eu-1", "ca_file": f"{here}/control/secrets/repositories/default.ca"}
+    assert Path(row.options["ca_file"]).read_text() == "an authority\n"
     nas = Repository.objects.get(name="nas")
     assert nas.password_file == f"{here}/control/secrets/repositories/nas.password"
     assert nas.options == {"key_file": moved["/home/ada/id"], "port": 22}

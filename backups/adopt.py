@@ -23,7 +23,7 @@ MOST_MISSING = 100
 
 def adopt(job: Job, context: Context) -> dict[str, Any]:
     """List every snapshot, ours and foreign, oldest first. Result: `id`, `snapshots` (see `shown`)."""
-    repository = Repository(job.require_repository(), job.tools.restic, job.cache)
+    repository = Repository.of(job)
     with context.step("list_snapshots") as told:
         known = repository.open()
         listed = [shown(snapshot) for snapshot in repository.snapshots()]
@@ -55,7 +55,7 @@ def describe(job: Job, context: Context) -> dict[str, Any]:
         RepositoryError: the repository itself cannot be read.
     """
     wanted = job.option_fields().texts("snapshots")
-    repository = Repository(job.require_repository(), job.tools.restic, job.cache)
+    repository = Repository.of(job)
     with context.step("read_sets") as told, ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda snapshot: _described(repository, snapshot), wanted))
         told["sets"] = len(found)

@@ -101,13 +101,20 @@ class Commit:
         return self._job.cache / f"storing-{self._repository.place.id[:16] or 'new'}-{self._stack.host}"
 
     def _reuse_what_a_killed_restic_left(self) -> None:
-        """A restic that was killed leaves packs that no index names: named again, they need not be sent again."""
-        if not self._mark.exists():
+        if self._mark.exists():
+            self._reuse_what_was_sent()
+        else:
             self._mark.touch()
-            return
+
+    def _go_on(self) -> None:
+        self._journal.log("the line to the repository broke and is back: storing goes on", "warning")
+        self._reuse_what_was_sent()
+
+    def _reuse_what_was_sent(self) -> None:
+        """A restic that ended early leaves packs that no index names: named again, they need not be sent again."""
         try:
             self._repository.clear_dead_locks()
-            Maintenance(self._repository.place, self._job.tools.restic, self._job.cache).repair_index()
+            Maintenance.of(self._job).repair_index()
         except RepositoryError as busy:
             self._journal.log(f"what an interrupted backup left is not reused: {busy.message}", "warning")
 
@@ -123,6 +130,7 @@ class Commit:
             # Of folders that others write to nothing is assumed.
             by_time=self.by_time and not self.live,
             progress=lambda message: self._told(message, manifest),
+            again=self._go_on,
         )
 
     def _folders(self, manifest: Manifest) -> Sequence[str]:

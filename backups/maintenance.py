@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from backups import restic, restic_upkeep
+from backups import reach, restic, restic_upkeep
 from backups.errors import CredentialsInvalid, RepositoryError, RepositoryLocked, ResticFailed
 from backups.job import RepositoryPlace
-from backups.limits import limited_argv
-from backups.place import REST, Address, read_credentials
+from backups.limits import NONE, Limits, limited_argv
+from backups.place import REST, Address, read_credentials, restic_options
 from backups.process import ByteStream, Running
 from backups.repository import Repository, owner_gone
 from backups.restic_upkeep import Findings
@@ -27,6 +28,14 @@ _LOCK_POLL_SECONDS = 1.0
 _BATCH = 5_000
 
 Found = Callable[[list[restic.Lock]], None]
+
+
+class _DamageSeen(ResticFailed):
+    """What `check` complains about: damage, unless the line broke."""
+
+    def __init__(self, findings: Findings) -> None:
+        super().__init__(findings.errors[0])
+        self.findings = findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +51,42 @@ class Maintenance(Repository):
     """The repository of a job under maintenance. `source`: another one to copy from."""
 
     def __init__(
-        self, place: RepositoryPlace, tool: Path, cache: Path, *, source: RepositoryPlace | None = None
+        self,
+        place: RepositoryPlace,
+        tool: Path,
+        cache: Path,
+        limits: Limits = NONE,
+        *,
+        source: RepositoryPlace | None = None,
     ) -> None:
-        super().__init__(place, tool, cache)
+        super().__init__(place, tool, cache, limits)
+        self._source = source
+        if source is not None:
+            self._options = (*self._options, *source_options(place, source))
         self._extra = {**restic_upkeep.LOW_MEMORY, **(source_environment(place, source) if source else {})}
 
     def check(self, *, part: int, parts: int) -> Findings:
-        """Check the structure and slice `part` of `parts` of the data. Damage is an answer, not an error."""
-        done = self._ended(restic_upkeep.check_argv(self._tool, part=part, parts=parts))
+        """Check the structure and slice `part` of `parts` of the data. Damage is an answer, not an error.
+
+        A line to the server that broke looks like damage: what may have been that is looked at twice.
+        """
+        argv = restic_upkeep.check_argv(self._tool, part=part, parts=parts)
+        try:
+            return reach.ridden_out(
+                self.place, lambda: self._checked(argv), again=self.free_from_locks, runs=reach.READINGS
+            )
+        except _DamageSeen as damage:
+            self.open()
+            return damage.findings
+
+    def _checked(self, argv: restic.Argv) -> Findings:
+        done = self._ended(argv)
         found = Findings.read(done.stdout, done.stderr)
         if done.code == 0:
             return found
-        if done.code != 1 or not found.errors:
-            raise self._failure(done.code, restic.Complaints.read(done.stderr))
-        self.open()  # a server that went away looks like damage
-        return found
+        if done.code == 1 and found.errors:
+            raise _DamageSeen(found)
+        raise self._failure(done.code, restic.Complaints.read(done.stderr))
 
     def sets(self) -> dict[str, restic.Snapshot]:
         """The snapshot of each set, a whole one before a partial one, as they lie in the repository and not in the
@@ -118,9 +148,13 @@ class Maintenance(Repository):
         return self.open()
 
     def copy(self, snapshots: Sequence[str]) -> None:
-        """Copy snapshots of the source that are not here yet."""
+        """Copy snapshots of the source that are not here yet; either end may be away for a while."""
         for batch in _batches(snapshots):
-            self._demand(restic_upkeep.copy_argv(self._tool, batch))
+            argv = restic_upkeep.copy_argv(self._tool, batch)
+            reach.ridden_out(self._source or self.place, partial(self._copied, argv))
+
+    def _copied(self, argv: restic.Argv) -> None:
+        reach.ridden_out(self.place, lambda: self._demand(argv))
 
     @contextmanager
     def archive(self, snapshot: str) -> Iterator[IO[bytes]]:
@@ -129,7 +163,7 @@ class Maintenance(Repository):
         Raises:
             RepositoryError: when the block ends: something of it could not be read.
         """
-        argv = self._placed(restic_upkeep.archive_argv(self._tool, snapshot))
+        argv = limited_argv(self._placed(restic_upkeep.archive_argv(self._tool, snapshot)), self._limits)
         with ByteStream(argv, env=self._environment()) as stream:
             yield stream.stdout
             code = stream.wait()
@@ -220,6 +254,14 @@ def source_environment(target: RepositoryPlace, source: RepositoryPlace) -> dict
             "Give one account access to both places, or put the copy on a place of another kind.",
         )
     return {**theirs, "RESTIC_FROM_REPOSITORY": url, "RESTIC_FROM_PASSWORD_FILE": str(source.password_file)}
+
+
+def source_options(target: RepositoryPlace, source: RepositoryPlace) -> tuple[str, ...]:
+    """restic's options for the repository to copy from, beside those of the target; both share what is of one kind."""
+    ours, theirs = reach.address_of(target), reach.address_of(source)
+    if theirs is None or (ours is not None and ours.kind == theirs.kind):
+        return ()
+    return restic_options(theirs.kind, source.options)
 
 
 def _with_credentials(url: str, user: str, password: str) -> str:

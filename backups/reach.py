@@ -15,10 +15,13 @@ from backups.place import CREDENTIAL_PREFIXES, LOCAL, REST, S3, SFTP, Address
 
 Result = TypeVar("Result")
 
-# How long a server may stay away while a set is stored, how often it is asked, and how often the work is done again.
-PATIENCE_SECONDS = 600.0
+# How long a server may stay away in the middle of something (restic itself waits as long for one that speaks HTTP), and
+# how often it is asked.
+PATIENCE_SECONDS = 900.0
 POLL_SECONDS = 2.0
-RUNS = 4
+# How often something is done in all. What is stored stays stored, so storing goes on; reading begins anew each time,
+# and what fails twice fails for another reason than a broken line.
+RUNS, READINGS = 4, 2
 
 
 def address_of(place: RepositoryPlace) -> Address | None:
@@ -73,24 +76,36 @@ def trouble(place: RepositoryPlace) -> RepositoryError | None:
     return None
 
 
-def ridden_out(place: RepositoryPlace, work: Callable[[], Result], *, patience: float = PATIENCE_SECONDS) -> Result:
+def ridden_out(
+    place: RepositoryPlace,
+    work: Callable[[], Result],
+    *,
+    again: Callable[[], object] = lambda: None,
+    runs: int = RUNS,
+    patience: float | None = None,
+) -> Result:
     """Do `work`, and again after a connection to an SFTP server broke and the server is back.
 
-    Over HTTP restic itself goes on trying for a quarter of an hour. Over SFTP it gives up as soon as ssh ends; what it
-    had stored by then is not sent again.
+    Over HTTP restic itself goes on trying for a quarter of an hour; over SFTP it gives up as soon as ssh ends.
+
+    Args:
+        again: done before each repetition: clears away what a run that was broken off left behind.
+        runs: how often `work` is done at most.
+        patience: seconds that the server may stay away each time; PATIENCE_SECONDS unless told.
 
     Raises:
-        RepositoryUnreachable: the server stayed away for longer than `patience` seconds.
+        RepositoryUnreachable: the server stayed away for longer.
         RepositoryError: as `work`.
     """
-    address, end = address_of(place), time.monotonic() + patience
-    for left in reversed(range(RUNS)):
+    address = address_of(place)
+    for left in reversed(range(runs)):
         try:
             return work()
         except (ResticFailed, RepositoryUnreachable):
             if not left or address is None or address.kind != SFTP:
                 raise
-        _wait_for(place, end)
+        _wait_for(place, time.monotonic() + (PATIENCE_SECONDS if patience is None else patience))
+        again()
     raise AssertionError("unreachable")
 
 

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Mapping
 from typing import IO, Any
 
+from backups import reach
 from backups.errors import ManifestInvalid, ResticFailed
 from backups.job import Job
 from backups.journal import Context
@@ -27,7 +28,7 @@ Digests = dict[str, tuple[int, str]]
 def verify(job: Job, context: Context) -> dict[str, Any]:
     """Read the snapshot `snapshot` back. Result: `passed`, `files`, `bytes`, `wrong` (the first), `wrong_count`."""
     snapshot = job.option_fields().filled("snapshot")
-    repository = Maintenance(job.require_repository(), job.tools.restic, job.cache)
+    repository = Maintenance.of(job)
     with context.step("open"):
         repository.open()
     with context.step("read_back") as told:
@@ -48,9 +49,16 @@ def verify(job: Job, context: Context) -> dict[str, Any]:
 def _read(repository: Maintenance, snapshot: str, context: Context) -> tuple[Digests, str, str]:
     """Length and SHA-256 of every file, the text of set.json, and restic's word where it could not go on."""
     digests, kept = Digests(), dict[str, str]()
-    try:
+
+    def read() -> None:
+        digests.clear()
+        kept.clear()
         with repository.archive(snapshot) as stream:
             _hash_all(stream, digests, kept, context)
+
+    try:
+        # A line that broke looks like damage: what may have been that is read twice.
+        reach.ridden_out(repository.place, read, runs=reach.READINGS)
     except ResticFailed as damaged:
         repository.open()  # a server that went away looks like damage
         return digests, "", f"behind {next(reversed(digests), 'the beginning')}: {damaged.message}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from backups import place as places
 from backups import reach, restic
@@ -30,9 +30,10 @@ from backups.errors import (
     ToolMissing,
     ToolTooOld,
 )
-from backups.job import RepositoryPlace
+from backups.job import Job, RepositoryPlace
 from backups.limits import NONE, Limits, limited_argv, restic_environment
 from backups.process import ProcessError, Running, run
+from backups.restore.folders import empty_folder
 
 MINIMUM = (0, 17, 0)
 
@@ -61,6 +62,15 @@ class Repository:
         self._folder = restic.local_folder(place.url)
         address = reach.address_of(place)
         self._options = places.restic_options(address.kind, place.options) if address else ()
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The repository of a job, which keeps to the job's limits.
+
+        Raises:
+            JobInvalid: the job names none.
+        """
+        return cls(job.require_repository(), job.tools.restic, job.cache, job.limits)
 
     @property
     def is_local(self) -> bool:
@@ -139,8 +149,12 @@ class Repository:
         excludes: Sequence[str] = (),
         by_time: bool = False,
         progress: Progress = lambda _: None,
+        again: Callable[[], object] = lambda: None,
     ) -> BackupOutcome:
         """Store one snapshot. `paths` relative to `cwd` keep that path in the snapshot; see restic.backup_argv.
+
+        Args:
+            again: done before restic starts once more because the line to the server broke.
 
         Raises:
             SourceUnreadable: restic stored nothing.
@@ -157,7 +171,7 @@ class Repository:
                 excludes=excludes,
                 by_time=by_time,
             )
-            return reach.ridden_out(self.place, lambda: self._backed_up(argv, cwd, progress))
+            return reach.ridden_out(self.place, lambda: self._backed_up(argv, cwd, progress), again=again)
 
     def ls(self, snapshot: str) -> Iterator[Mapping[str, Any]]:
         """The nodes of a snapshot: `path`, `type` ("file", "dir"), `size`, ..."""
@@ -177,11 +191,15 @@ class Repository:
         includes: Sequence[str] = (),
         progress: Progress = lambda _: None,
     ) -> None:
-        """Restore what lies under `folder` into `target`, which must be empty."""
+        """Restore what lies under `folder` into `target`, which must be empty.
+
+        When the line to the server breaks, `target` is emptied and filled anew; not if it held something before.
+        """
         argv = restic.restore_argv(self._tool, snapshot, folder=folder, target=target, includes=includes)
-        with self._stream(argv) as lines:
-            for message in lines:
-                progress(message)
+        runs = 1 if target.exists() and any(target.iterdir()) else reach.READINGS
+        reach.ridden_out(
+            self.place, lambda: self._restored(argv, progress), again=lambda: empty_folder(target), runs=runs
+        )
 
     def stats(self) -> dict[str, Any]:
         """Bytes and snapshots: `total_size`, `total_uncompressed_size`, `snapshots_count`, ..."""
@@ -270,6 +288,11 @@ class Repository:
             files=int(summary.get("total_files_processed", 0)),
             unread=complaints.items or (("(not named)",) if code else ()),
         )
+
+    def _restored(self, argv: restic.Argv, progress: Progress) -> None:
+        with self._stream(argv) as lines:
+            for message in lines:
+                progress(message)
 
     def _text(self, argv: restic.Argv) -> str:
         """Run a command to its end and return its standard output."""

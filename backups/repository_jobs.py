@@ -13,7 +13,7 @@ from backups.restic import Snapshot
 
 def init(job: Job, context: Context) -> dict[str, Any]:
     """Make the repository. Result: `id`. Raises RepositoryExists, with its id in `data` when our password opens it."""
-    repository = _repository(job)
+    repository = Repository.of(job)
     with context.step("init") as told:
         repository.version()
         told["id"] = repository.init()
@@ -22,7 +22,7 @@ def init(job: Job, context: Context) -> dict[str, Any]:
 
 def stats(job: Job, context: Context) -> dict[str, Any]:
     """What the repository occupies. Result: `id`, `bytes`, `bytes_uncompressed`, `snapshots`."""
-    repository = _repository(job)
+    repository = Repository.of(job)
     with context.step("stats"):
         found: Mapping[str, Any] = repository.stats()
         known = repository.open()
@@ -37,7 +37,7 @@ def stats(job: Job, context: Context) -> dict[str, Any]:
 
 def snapshots(job: Job, context: Context) -> dict[str, Any]:
     """The sets of the repository, oldest first. Result: `id`, `snapshots` (see `_shown`)."""
-    repository = _repository(job)
+    repository = Repository.of(job)
     with context.step("snapshots"):
         known = repository.open()
         listed = repository.snapshots(tags=["ragkeep"])
@@ -55,7 +55,3 @@ def _shown(snapshot: Snapshot) -> dict[str, Any]:
         "bytes_total": snapshot.bytes_total,
         "bytes_added": snapshot.bytes_added,
     }
-
-
-def _repository(job: Job) -> Repository:
-    return Repository(job.require_repository(), job.tools.restic, job.cache, job.limits)

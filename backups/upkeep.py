@@ -146,7 +146,7 @@ def prune(job: Job, context: Context) -> dict[str, Any]:
 
 def unlock(job: Job, context: Context) -> dict[str, Any]:
     """Clear the locks if every owner is provably dead. Result: `cleared`, `held` (those of owners who may live)."""
-    repository = _repository(job)
+    repository = Maintenance.of(job)
     with context.step("unlock") as told:
         cleared = repository.clear_dead_locks()
         held = repository.locks()
@@ -165,10 +165,10 @@ def copy(job: Job, context: Context) -> dict[str, Any]:
     """
     options = job.option_fields()
     source, place = RepositoryPlace.read(options.section("from")), job.require_repository()
-    target = Maintenance(place, job.tools.restic, job.cache, source=source)
+    target = Maintenance(place, job.tools.restic, job.cache, job.limits, source=source)
     with context.step("init"):
         known = target.init_from()
-    for each in (target, Maintenance(source, job.tools.restic, job.cache)):
+    for each in (target, Maintenance(source, job.tools.restic, job.cache, job.limits)):
         clear_locks(each, context)
     wanted = options.texts("snapshots") if options.has("snapshots") else _all(job, source)
     with context.step("copy", snapshots=len(wanted)):
@@ -187,13 +187,13 @@ def _copy_in_parts(target: Maintenance, wanted: Sequence[str], context: Context)
 
 
 def _all(job: Job, source: RepositoryPlace) -> list[str]:
-    return [snapshot.id for snapshot in Maintenance(source, job.tools.restic, job.cache).snapshots()]
+    return [snapshot.id for snapshot in Maintenance(source, job.tools.restic, job.cache, job.limits).snapshots()]
 
 
 def measure(job: Job, context: Context) -> dict[str, Any]:
     """What the repository occupies and holds. Result: `id`, `bytes` (of data in use), `occupied_bytes` and
     `free_bytes` (null where only the provider knows), `snapshots`: every one of them, ours or not."""
-    repository = _repository(job)
+    repository = Maintenance.of(job)
     with context.step("measure"):
         known, found = repository.open(), repository.stats()
         listed = repository.snapshots()
@@ -243,7 +243,7 @@ def opened(job: Job, context: Context) -> Maintenance:
     Raises:
         RepositoryOther, RepositoryLocked, and whatever opening it raises.
     """
-    repository = _repository(job)
+    repository = Maintenance.of(job)
     with context.step("open"):
         repository.version()
         repository.open()
@@ -267,10 +267,6 @@ def clear_dead(job: Job, context: Context) -> None:
     place = job.repository
     if place is None or restic.local_folder(place.url) is None:
         return
-    repository = _repository(job)
+    repository = Maintenance.of(job)
     for lock in repository.clear_dead_locks():
         context.journal.log(f"cleared the lock of process {lock.pid} on {lock.hostname}, which is gone", "warning")
-
-
-def _repository(job: Job) -> Maintenance:
-    return Maintenance(job.require_repository(), job.tools.restic, job.cache)

@@ -14,6 +14,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", default="2", metavar="N|all", help="at how many steps of each operation to kill; 2 unless told"
     )
+    parser.addoption(
+        "--cut-seconds", default=3.0, type=float, metavar="N", help="how long the network stays cut; 3 unless told"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -201,6 +201,21 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def empty_folder(folder: Path) -> None:
+    """Remove everything in a folder; one that is missing is fine.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    if inode(folder) is None:
+        return
+    for path in list(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink()
+
+
 def _make_writable(folder: Path) -> None:
     if not folder.is_symlink():
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)

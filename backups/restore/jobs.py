@@ -177,7 +177,7 @@ def target_of(job: Job) -> Target:
 
 def _open(job: Job, context: Context) -> tuple[Repository, FoundSet]:
     with context.step("find_set") as outcome:
-        repository = Repository(job.require_repository(), job.tools.restic, job.cache, job.limits)
+        repository = Repository.of(job)
         restic_version(repository, job.tools.restic, job.cache)
         allow_partial = job.option_fields().flag("allow_partial", False)
         found = sets.find_set_beside(repository, job.require_set(), host=_host(job), allow_partial=allow_partial)

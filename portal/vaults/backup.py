@@ -17,8 +17,8 @@ from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, oper
 from portal.vaults.agent import run_agent
 from portal.vaults.anomalies import DEFAULT_PERCENT, compared, set_before
 from portal.vaults.hooks import with_hooks
-from portal.vaults.jobs import agent_job, stack_place
-from portal.vaults.models import BackupSet, Plan, Repository, SetState
+from portal.vaults.jobs import agent_job, plan_of, stack_place
+from portal.vaults.models import BackupSet, Repository, SetState
 from portal.vaults.portalsource import portal_source
 from portal.vaults.selectors import repository_get_default
 from portal.vaults.trees import tree_adopt
@@ -35,12 +35,6 @@ def repository_of(params: Params) -> Repository:
         return Repository.objects.get(name=named) if named else repository_get_default()
     except Repository.DoesNotExist:
         raise OperationRefused("There is no such repository.", remedy="`python3 manage.py up` makes one.") from None
-
-
-def plan_of(params: Params) -> Plan | None:
-    """The plan whose backup this is; None when nobody's, or when the plan was removed meanwhile."""
-    named = params.get("plan")
-    return Plan.objects.select_related("repository").filter(name=named).first() if named else None
 
 
 def _claims(target: str, params: Params) -> Sequence[ClaimOn]:
@@ -60,15 +54,15 @@ def backup(ctx: Context) -> Outcome:
     """Take a set. Whoever takes over, worker or agent, takes the same one: what a dead agent had stored is compared
     and recorded, what it had only staged is removed and made again."""
     plan = plan_of(ctx.params)
-    return with_hooks(ctx, plan, _set_id(ctx), lambda: _take(ctx, plan))
+    return with_hooks(ctx, plan, _set_id(ctx), lambda: _take(ctx))
 
 
-def _take(ctx: Context, plan: Plan | None) -> Outcome:
+def _take(ctx: Context) -> Outcome:
     repository = repository_of(ctx.params)
     stack = stack_place(places.stack_spec(ctx.operation.stack_name))
     stack["extra"] = [*stack.get("extra", []), portal_source()]
     began = time.monotonic()
-    job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx), plan=plan)
+    job = agent_job(ctx, "backup", stack=stack, repository=repository, set_id=_set_id(ctx))
     # The portal is in every set, whatever else was chosen.
     chosen = {"sources": [*ctx.params["sources"], PORTAL]} if ctx.params.get("sources") else {}
     result = run_agent(ctx, {**job, **chosen})

@@ -2,7 +2,7 @@
 
 Nothing is remembered between two looks: the rows of the operations tell how far the chain of a plan has come, so it
 goes on after the death of any process. A link that failed is not tried again before the next backup, and never keeps
-the later links, or that backup, from running.
+the later links, or that backup, from running. Each keeps to the plan's limits.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _start(last: Last, kind: str, params: Params) -> Operation | None:
         OperationRefused: it has to wait.
     """
     try:
-        told = {**params, "after": str(last.operation.pk)}
+        told = {**params, "after": str(last.operation.pk), "plan": last.plan.name}
         return operation_start(kind=kind, target=last.repository.scope, params=told)
     except OperationRefused as refused:
         if refused.code == "claimed":

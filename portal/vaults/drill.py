@@ -48,7 +48,8 @@ def _same_set(_target: str, params: Params) -> str:
 
 @operation_kind("drill", title="Drill", claims=_claims, joins=_same_set)
 def drill(ctx: Context) -> Outcome:
-    """Params `set`. Whatever an earlier attempt left is removed first; what this one makes is removed at its end."""
+    """Params `set`; `plan` when one started it. Whatever an earlier attempt left is removed first; what this one makes
+    is removed at its end."""
     found = set_of(ctx.params)
     arena = Arena(ctx)
     began = time.monotonic()

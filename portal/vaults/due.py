@@ -75,7 +75,8 @@ def _check(plan: Plan, now: datetime) -> Operation | None:
     with transaction.atomic():
         if not _move(plan, "next_check_at", next_start(plan.check_cron, plan.time_zone, now)):
             return None
-        return operation_start(kind="repository.check", target=plan.repository.scope, params={})
+        params = {"plan": plan.name}
+        return operation_start(kind="repository.check", target=plan.repository.scope, params=params)
 
 
 def _drill(plan: Plan, now: datetime) -> Operation | None:
@@ -94,7 +95,8 @@ def _drill_on_schedule(plan: Plan, now: datetime) -> Operation | None:
         moved = _move(plan, "next_drill_at", next_start(plan.drill_cron, plan.time_zone, now))
         if not moved or newest is None:
             return None
-        return operation_start(kind="drill", target=f"stack:{plan.stack}", params={"set": newest.pk})
+        params = {"set": newest.pk, "plan": plan.name}
+        return operation_start(kind="drill", target=f"stack:{plan.stack}", params=params)
 
 
 def _drill_of_the_day(plan: Plan, now: datetime) -> Operation | None:
@@ -110,7 +112,7 @@ def _drill_of_the_day(plan: Plan, now: datetime) -> Operation | None:
     tried = Operation.objects.filter(kind="drill", target=target, created_at__gte=today)
     if tried.exists() or Drill.objects.filter(set=made).exists():
         return None
-    return operation_start(kind="drill", target=target, params={"set": made.pk})
+    return operation_start(kind="drill", target=target, params={"set": made.pk, "plan": plan.name})
 
 
 def _comes_up(plan: Plan, field: str, cron: str, now: datetime) -> bool:

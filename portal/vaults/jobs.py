@@ -9,6 +9,7 @@ from typing import Any
 from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed
+from portal.operations.registry import Params
 from portal.runtime.spec import StackSpec
 from portal.runtime.translate import Location
 from portal.vaults.models import ExtraSource, Plan, Repository, SourceKind
@@ -28,12 +29,13 @@ def agent_job(
     operation: str = "",
     plan: Plan | None = None,
 ) -> Job:
-    """A job of the operation at work.
+    """A job of the operation at work. What a plan started keeps to the plan's limits.
 
     Args:
         operation: another operation's id, to undo or discard what that one kept.
-        plan: whose limits the agent keeps to.
+        plan: whose limits the agent keeps to when no plan started the operation.
     """
+    limiting = plan_of(ctx.params) or plan
     return {
         **envelope(kind, operation or str(ctx.operation.pk), ctx.attempt, ctx.work),
         "fence": str(ctx.fence),
@@ -41,8 +43,14 @@ def agent_job(
         "repository": repository_place(repository) if repository else None,
         "set": set_id,
         "options": dict(options or {}),
-        "limits": dict(plan.limits) if plan else None,
+        "limits": dict(limiting.limits) if limiting else None,
     }
+
+
+def plan_of(params: Params) -> Plan | None:
+    """The plan that started an operation with these parameters; None when nobody's, or when it was removed since."""
+    named = params.get("plan")
+    return Plan.objects.select_related("repository").filter(name=named).first() if named else None
 
 
 def envelope(kind: str, operation: str, attempt: int, work: Path) -> Job:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import shutil
 import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +21,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from backups import process, restic
-from tests.support import servers
+from backups import backup, process, reach, restic
+from backups.errors import RepositoryUnreachable
+from backups.job import Job
+from backups.journal import Context, Fence, Journal
+from tests.support import servers, sshd
 from tests.support.sample_stack import (
     COLLECTIONS,
     DIMENSION,
@@ -33,10 +40,12 @@ from tests.support.sample_stack import (
     writing,
 )
 from tests.support.small_disk import small_disk
+from tests.support.wire import Wire, wire
 
 pytestmark = pytest.mark.integration
 
 MEGABYTE = 1 << 20
+RANDOM = 32 * MEGABYTE
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +55,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: servers.Pos
 
 
 def packs(repository: Path) -> list[Path]:
-    """The packs that restic has finished."""
-    return [path for path in (repository / "data").rglob("*") if path.is_file() and "tmp" not in path.name]
+    """The packs that restic has finished: named by their hash, and nothing more."""
+    return [path for path in (repository / "data").rglob("*") if path.is_file() and len(path.name) == 64]
+
+
+def any_large(found: list[Path]) -> bool:
+    """Whether one of these packs is worth not being sent again."""
+    return any(pack.stat().st_size > RANDOM // 4 for pack in found)
 
 
 def snapshot_ids(stack: SampleStack) -> list[str]:
@@ -72,35 +86,85 @@ def pg_bin(folder: Path, dump: str) -> Path:
     return folder
 
 
+@contextmanager
+def large_document(stack: SampleStack) -> Iterator[None]:
+    """A document written in hex: restic stores some 1.2 times what of it is random."""
+    path, size = stack.add_document(os.urandom(RANDOM).hex(), chunks=1), 2 * RANDOM
+    yield
+    (stack.documents / path).unlink()
+    with stack.connect() as connection:
+        connection.execute("DELETE FROM chunks WHERE document IN (SELECT id FROM documents WHERE bytes = %s)", (size,))
+        connection.execute("DELETE FROM documents WHERE bytes = %s", (size,))
+
+
+@contextmanager
+def far_repository(stack: SampleStack, folder: Path) -> Iterator[tuple[Wire, dict[str, Any], Path]]:
+    """A repository behind an SFTP server: the line there, its place as a job has it, and its folder."""
+    with sshd.sshd(folder / "sshd") as server, wire(server.port) as line:
+        beyond = replace(server, port=line.port)
+        hosts, password = beyond.known_hosts(folder / "hosts"), stack.root / "secrets/repository"
+        options = {"key_file": str(server.user_key), "known_hosts_file": str(hosts)}
+        place = {"id": None, "url": f"{beyond.url}/far", "password_file": str(password), "options": options}
+        made = run_agent(stack.job("init", repository=place))
+        yield line, {**place, "id": made.last["id"]}, server.data / "far"
+
+
+def taken(stack: SampleStack, place: dict[str, Any], told: io.StringIO, upload_kib: int = 0) -> dict[str, Any]:
+    """Have a set stored there by this process."""
+    job = Job.from_json(json.dumps(stack.job(repository=place, limits={"upload_kib": upload_kib})))
+    return backup.run(job, Context(Journal(told), Fence(job.fence, job.attempt)))
+
+
 def test_01_a_killed_restic_leaves_no_snapshot_and_the_next_run_reuses_its_packs(
     stack: SampleStack, tmp_path: Path
 ) -> None:
-    random = 32 * MEGABYTE
-    size = 2 * random  # written in hex, of which restic stores some 1.2 times what was random
-    path = stack.add_document(os.urandom(random).hex(), chunks=1)
     pid_file, before, first = tmp_path / "pid", snapshot_ids(stack), len(packs(stack.repository))
     slow = program(
         tmp_path / "restic",
         f'case " $* " in *" backup "*) echo $$ > {pid_file}; exec {servers.RESTIC} --limit-upload 16384 "$@";; esac\n'
         f'exec {servers.RESTIC} "$@"',
     )
-    with started(stack.job_with(tools={"restic": slow})) as agent:
-        servers.wait_until(lambda: len(packs(stack.repository)) > first, what="a pack", seconds=120)
-        os.kill(int(pid_file.read_text()), signal.SIGKILL)
-        last = list(agent.lines())[-1]
-        assert agent.wait(30) == 1
-    assert '"restic_failed"' in last
-    assert snapshot_ids(stack) == before
-    assert stack.removal_gate_is_free()
-    ended = run_agent(stack.job_with())
+    with large_document(stack):
+        with started(stack.job_with(tools={"restic": slow})) as agent:
+            servers.wait_until(lambda: len(packs(stack.repository)) > first, what="a pack", seconds=120)
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            last = list(agent.lines())[-1]
+            assert agent.wait(30) == 1
+        assert '"restic_failed"' in last
+        assert snapshot_ids(stack) == before
+        assert stack.removal_gate_is_free()
+        ended = run_agent(stack.job_with())
     assert (ended.status, ended.last["state"]) == (0, "complete"), ended
-    assert ended.last["sources"]["documents"]["bytes"] >= size
-    assert ended.last["bytes_added"] < random, "what had been sent was sent again"
+    assert ended.last["sources"]["documents"]["bytes"] >= 2 * RANDOM
+    assert ended.last["bytes_added"] < RANDOM, "what had been sent was sent again"
     restic_here(stack, "check")
-    (stack.documents / path).unlink()
-    with stack.connect() as connection:
-        connection.execute("DELETE FROM chunks WHERE document IN (SELECT id FROM documents WHERE bytes = %s)", (size,))
-        connection.execute("DELETE FROM documents WHERE bytes = %s", (size,))
+
+
+@pytest.mark.skipif(sshd.program() is None, reason="no sshd: apt-get install openssh-server")
+@pytest.mark.parametrize("away", [0, 8], ids=["back-at-once", "away-for-too-long"])
+def test_11_what_was_sent_before_a_cut_is_not_sent_again(
+    stack: SampleStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: int
+) -> None:
+    monkeypatch.setattr(reach, "PATIENCE_SECONDS", 1.0)
+    with far_repository(stack, tmp_path) as (line, place, data), large_document(stack):
+        # In threads of their own: an agent lowers itself for good.
+        with ThreadPoolExecutor(1) as taking:
+            told = io.StringIO()
+            first = taking.submit(taken, stack, place, told, 16384)
+            servers.wait_until(lambda: any_large(packs(data)), what="a pack", seconds=120)
+            line.cut_after(0, seconds=away)
+            if not away:
+                made = first.result(120)
+                assert "storing goes on" in told.getvalue()
+            else:
+                with pytest.raises(RepositoryUnreachable, match="does not answer"):
+                    first.result(60)
+                servers.wait_until(line.answers, what="the line")
+                made = taking.submit(taken, stack, place, told).result(120)
+        assert line.cuts == 1
+    assert made["state"] == "complete"
+    assert made["sources"]["documents"]["bytes"] >= 2 * RANDOM
+    assert made["bytes_added"] < RANDOM, "what had been sent was sent again"
 
 
 def version(database: sqlite3.Connection) -> int:

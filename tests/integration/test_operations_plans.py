@@ -119,7 +119,7 @@ def test_first_complete_set_of_a_day_is_drilled_once(plan: Plan) -> None:
     )
     stats, drill = plans_due(NIGHT + timedelta(minutes=5))
     assert stats.kind == "repository.stats"
-    assert (drill.kind, drill.params) == ("drill", {"set": "20260110T023000Z-abcdef"})
+    assert (drill.kind, drill.params) == ("drill", {"set": "20260110T023000Z-abcdef", "plan": "default"})
     end_all()
     assert plans_due(NIGHT + timedelta(minutes=6)) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from portal.operations.services import operation_cancel, operation_start
 from portal.vaults import agent, services
 from portal.vaults import drill as drilling
 from portal.vaults import restore as restoring
-from portal.vaults.models import BackupSet, Drill, Repository, Restore, RestoreState, SetState
+from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetState
 from portal.vaults.selectors import set_last_good, set_latest
 from tests.support import portal_scene, servers
 from tests.support.portal_scene import TARGET, Scene
@@ -266,6 +267,14 @@ def test_drill_proves_a_set_in_a_stack_of_its_own(scene: Scene) -> None:
     scene.set.refresh_from_db()
     assert scene.set.proven_at is not None
     assert (Drill.objects.get().state, operation.result["state"]) == ("passed", "passed")
+
+
+def test_drill_keeps_to_the_limits_of_the_plan_that_started_it(scene: Scene) -> None:
+    limits = {"download_kib": 500}
+    Plan.objects.create(name="slow", stack="rag", repository=scene.set.repository, limits=limits)
+    finish(operation_start(kind="drill", target=TARGET, params={"set": scene.set.pk, "plan": "slow"}))
+    carried = {kind: json.loads((scene.folder / f"{kind}.job").read_text())["limits"] for kind in ("stage", "canary")}
+    assert carried == {"stage": limits, "canary": limits}
 
 
 def test_drill_that_finds_a_difference_fails_and_proves_nothing(scene: Scene) -> None:

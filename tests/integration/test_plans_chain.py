@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from portal.vaults.chain import plan_follow
 from portal.vaults.due import plans_due
 from portal.vaults.keeping import Preview, retention_preview, retention_waits
 from portal.vaults.models import BackupSet, Plan, Repository, Restore, RestoreState, SetCopy
+from tests.support import servers
+from tests.support.sample_stack import program
 from tests.support.vault import Stock, Vault, stocked, vault
 
 __all__ = ["stocked", "vault"]
@@ -80,6 +83,22 @@ def test_removal_copy_prune_and_measurement_follow_a_backup(vault: Vault, stocke
     assert repository.pruned_at is not None
     assert repository.stats["snapshots_count"] == 1
     assert followed() == []
+
+
+def test_every_link_and_the_check_keep_to_the_limits_of_the_plan(vault: Vault, stocked: Stock) -> None:
+    second = vault.repository("second", init=False)
+    repository, sets = vault.stocked(stocked, copy_to=second)
+    Repository.objects.filter(pk=repository.pk).update(created_at=timezone.now() - timedelta(days=8))
+    log, mine = vault.root / "restic.log", os.nice(0)
+    program(vault.wrapper, f'echo "$(nice) $GOMAXPROCS $*" >> {log}\nexec {servers.RESTIC} "$@"')
+    limits = {"upload_kib": 50_000, "download_kib": 60_000, "nice": 12, "processors": 2}
+    planned(repository, sets, limits=limits, check_cron="0 4 * * SUN", next_check_at=timezone.now())
+    links = ["check", "forget", "copy", "prune", "stats"]
+    assert followed() == [f"repository.{link} succeeded" for link in links]
+    told = [line.split() for line in log.read_text().splitlines() if " version" not in line]
+    assert {link for link in links for words in told if link in words} == set(links)
+    bounded = [str(max(mine, 12)), "2", "--limit-upload", "50000", "--limit-download", "60000"]
+    assert [words for words in told if words[:6] != bounded] == []
 
 
 def test_a_worker_that_dies_in_the_chain_leaves_it_to_the_next(vault: Vault, stocked: Stock) -> None:
@@ -226,10 +245,10 @@ def test_checks_and_drills_have_schedules_of_their_own_each_made_up_once(vault: 
     assert plans_due(night - timedelta(seconds=1)) == []
     late = night + timedelta(days=3, hours=4)
     (check,) = plans_due(late)
-    assert (check.kind, check.target, check.params) == ("repository.check", repository.scope, {})
+    assert (check.kind, check.target, check.params) == ("repository.check", repository.scope, {"plan": "nightly"})
     end(check)
     (drill,) = plans_due(late)
-    assert (drill.kind, drill.params) == ("drill", {"set": sets[-1].pk})
+    assert (drill.kind, drill.params) == ("drill", {"set": sets[-1].pk, "plan": "nightly"})
     plan.refresh_from_db()
     assert plan.next_check_at == night + timedelta(days=7)
     assert plan.next_drill_at == night + timedelta(days=4, hours=2)

@@ -5,27 +5,28 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backups import errors, probe, reach
+from backups import errors, probe, reach, readback
 from backups.job import Job, RepositoryPlace, Tools
 from backups.journal import Context, Fence, Journal
 from backups.limits import NONE, Limits
+from backups.maintenance import Maintenance
 from backups.place import PlaceOptions
 from backups.repository import Repository
 from backups.restic import Complaints
 from tests.support import rest_server, s3_server, servers, sshd
+from tests.support.vault import flip_bit
+from tests.support.wire import Wire, wire
 
 pytestmark = pytest.mark.integration
 TOOLS = Tools(servers.RESTIC, servers.PG_BIN)
 needs_sshd = pytest.mark.skipif(sshd.program() is None, reason="no sshd: apt-get install openssh-server")
-CUT_SECONDS = 3
-# restic tells its progress once a second: a backup that is to be cut has to last longer on every machine.
-SLOW = Limits(upload_kib=8192)
 NOTHING = Complaints("", ())
 KINDS = ["local", "seaweedfs", "rclone", "rest", pytest.param("sftp", marks=needs_sshd)]
 
@@ -272,46 +273,109 @@ def test_a_folder_that_cannot_be_written_is_told(desk: Desk) -> None:
     assert codes(desk.run(probe.probe, place)) == ["repository_refused"]
 
 
-def test_a_server_that_comes_back_is_waited_for(desk: Desk, tmp_path: Path) -> None:
-    """Fault 11: the network is cut while a set is stored."""
-    with s3_server.rclone(tmp_path / "cut") as server:
-        keys = s3_server.credentials(desk.folder / "s3.env")
-        place = replace(desk.place("local", "x"), url=f"{server.store.url}/x", credentials_file=keys)
-        place = replace(place, id=desk.repository(place).init())
-        staged, cut = fill(desk.folder, megabytes=48), list[int]()
+def cut_off(desk: Desk, kind: str, line: Wire) -> RepositoryPlace:
+    """A new repository at the far end of a line."""
+    place = desk.place(kind, f"cut-{line.port}")
+    if kind == "sftp":
+        server: sshd.SshServer = desk.request.getfixturevalue("ssh")
+        beyond = replace(server, port=line.port)
+        known = replace(place.options, known_hosts_file=beyond.known_hosts(desk.folder / "beyond"))
+        place = replace(place, url=f"{beyond.url}/cut-{line.port}", options=known)
+    else:
+        place = replace(place, url=place.url.replace(str(port_of(desk, kind)), str(line.port)))
+    return replace(place, id=desk.repository(place).init())
 
-        def stop_once(message: object) -> None:
-            if not cut and isinstance(message, dict) and message.get("bytes_done", 0) > 0:
-                cut.append(message["bytes_done"])
-                server.stop()
-                time.sleep(CUT_SECONDS)
-                server.start()
 
-        stored = desk.repository(place, SLOW).backup(
-            cwd=staged, paths=["set"], files=[], tags=["t"], host="h", progress=stop_once
-        )
-        assert cut
-        desk.repository(place).restore(stored.snapshot_id, folder="/set", target=tmp_path / "back")
-        assert (tmp_path / "back" / "noise").read_bytes() == (staged / "set" / "noise").read_bytes()
+def port_of(desk: Desk, kind: str) -> int:
+    if kind == "sftp":
+        return int(desk.request.getfixturevalue("ssh").port)
+    return int(desk.request.getfixturevalue("rclone_store").store.endpoint.rpartition(":")[2])
+
+
+def line_to(desk: Desk, kind: str) -> AbstractContextManager[Wire]:
+    return wire(port_of(desk, kind))
+
+
+def stored_through(desk: Desk, place: RepositoryPlace, limits: Limits = NONE) -> str:
+    """Store the staged folder; returns the snapshot."""
+    repository = desk.repository(place, limits)
+    return repository.backup(cwd=desk.folder / "staged", paths=["set"], files=[], tags=["t"], host="h").snapshot_id
+
+
+def same_as_staged(desk: Desk, folder: Path) -> bool:
+    return (folder / "noise").read_bytes() == (desk.folder / "staged/set/noise").read_bytes()
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
+@pytest.mark.parametrize("kind", ["rclone", pytest.param("sftp", marks=needs_sshd)])
+def test_a_cut_while_a_set_is_stored_is_ridden_out(desk: Desk, kind: str, silent: bool) -> None:
+    """Fault 11. `--cut-seconds` says how long; over SFTP restic gives up as soon as its ssh ends."""
+    fill(desk.folder, megabytes=24)
+    with line_to(desk, kind) as line:
+        place, seconds = cut_off(desk, kind, line), desk.request.config.getoption("--cut-seconds")
+        line.cut_after(6 << 20, seconds=seconds, silent=silent)
+        began = time.monotonic()
+        snapshot = stored_through(desk, place)
+        assert line.cuts == 1
+        assert time.monotonic() - began > seconds
+        desk.repository(place).restore(snapshot, folder="/set", target=desk.folder / "back")
+    assert same_as_staged(desk, desk.folder / "back")
 
 
 @needs_sshd
-def test_a_broken_line_to_an_sftp_server_is_mended(desk: Desk, ssh: sshd.SshServer) -> None:
-    """restic gives up as soon as its ssh ends; the set is stored all the same."""
-    place = desk.place("sftp", "broken")
-    place = replace(place, id=desk.repository(place).init())
-    staged, dropped = fill(desk.folder, megabytes=48), list[int]()
+def test_a_line_that_breaks_in_a_restore_is_mended(desk: Desk) -> None:
+    fill(desk.folder, megabytes=24)
+    with line_to(desk, "sftp") as line:
+        place, back = cut_off(desk, "sftp", line), desk.folder / "back"
+        snapshot = stored_through(desk, place)
+        line.cut_after(6 << 20)
+        desk.repository(place).restore(snapshot, folder="/set", target=back)
+        assert line.cuts == 1
+        assert same_as_staged(desk, back)
+        line.cut_after(6 << 20)
+        (back / "noise").rename(back / "of somebody else")
+        with pytest.raises(errors.RepositoryError):
+            desk.repository(place).restore(snapshot, folder="/set", target=back)
+        assert (back / "of somebody else").exists(), "what was there before is nobody's to empty"
 
-    def drop_once(message: object) -> None:
-        if not dropped and isinstance(message, dict) and message.get("bytes_done", 0) > 0:
-            dropped.append(ssh.drop_connections())
 
-    stored = desk.repository(place, SLOW).backup(
-        cwd=staged, paths=["set"], files=[], tags=["t"], host="h", progress=drop_once
-    )
-    assert dropped[0] > 0
-    desk.repository(place).restore(stored.snapshot_id, folder="/set", target=desk.folder / "back")
-    assert (desk.folder / "back" / "noise").read_bytes() == (staged / "set" / "noise").read_bytes()
+@needs_sshd
+def test_a_line_that_breaks_in_a_check_is_no_damage(desk: Desk, ssh: sshd.SshServer) -> None:
+    fill(desk.folder, megabytes=24)
+    with line_to(desk, "sftp") as line:
+        place = cut_off(desk, "sftp", line)
+        snapshot = stored_through(desk, place)
+        repository = Maintenance(place, servers.RESTIC, desk.folder / "cache")
+        line.cut_after(6 << 20)
+        assert repository.check(part=1, parts=1).errors == ()
+        line.cut_after(6 << 20)
+        read = desk.run(readback.verify, place, snapshot=snapshot)
+        assert line.cuts == 2
+        assert read["bytes"] == (24 << 20) + len("what must come back")
+        pack = max((ssh.data / f"cut-{line.port}/data").glob("*/*"), key=lambda path: path.stat().st_size)
+        flip_bit(pack)
+        repository.free_from_locks()
+        assert repository.check(part=1, parts=1).packs == (pack.name,)
+        assert "behind" in desk.run(readback.verify, place, snapshot=snapshot)["wrong"][0]
+
+
+@needs_sshd
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_line_that_breaks_in_a_copy_is_mended(desk: Desk, end: str) -> None:
+    fill(desk.folder, megabytes=24)
+    with line_to(desk, "sftp") as line:
+        far, near = cut_off(desk, "sftp", line), desk.place("local", "near")
+        near = replace(near, id=desk.repository(near).init())
+        source, target = (far, near) if end == "source" else (near, far)
+        snapshot = stored_through(desk, source)
+        copying = Maintenance(target, servers.RESTIC, desk.folder / "cache", source=source)
+        line.cut_after(6 << 20)
+        copying.copy([snapshot])
+        assert line.cuts == 1
+        (copied,) = desk.repository(target).snapshots()
+        desk.repository(target).restore(copied.id, folder="/set", target=desk.folder / "back")
+    assert same_as_staged(desk, desk.folder / "back")
 
 
 @needs_sshd

@@ -95,6 +95,7 @@ def edge(folder: Path, ports: tuple[int, int, int]) -> Iterator[Edge]:
     values = {
         "RAGKEEP_RUN": str(folder),
         "RAGKEEP_PAGES": str(CHECKOUT / "config" / "nginx"),
+        "RAGKEEP_TRANSPORT": str(CHECKOUT / "config" / "nginx" / "plain.conf"),
         "RAGKEEP_CHAT_LISTEN": f"127.0.0.1:{chat}",
         "RAGKEEP_PORTAL_LISTEN": f"127.0.0.1:{portal}",
         "RAGKEEP_API": f"127.0.0.1:{ports[0]}",

@@ -73,6 +73,7 @@ def test_only_published_services_listen_for_others(local: Callable[[str], LocalS
 def test_mounted_files_are_those_of_the_checkout(local: Callable[[str], LocalService]) -> None:
     assert local("nginx").env["NGINX_ENVSUBST_TEMPLATE_DIR"] == str(CHECKOUT / "config" / "nginx")
     assert local("nginx").env["RAGKEEP_RUN"].startswith("/v/stacks/rag/run/nginx/")
+    assert local("nginx").env["RAGKEEP_TRANSPORT"] == str(CHECKOUT / "config" / "nginx" / "plain.conf")
 
 
 def test_the_containers_words_can_be_part_of_the_local_command(local: Callable[[str], LocalService]) -> None:

@@ -54,12 +54,13 @@ def _become(argv: Sequence[str], verb: Verb) -> NoReturn:
     if verb.tools:
         tools.ensure(var)
     prefix = [] if verb.as_caller else privileges.drop_prefix(ROOT, var, python)
-    env = _child_environment(var, dropped=bool(prefix))
+    env = child_environment(var, dropped=bool(prefix))
     command = [*prefix, str(python), "-m", "config.cli.main", *argv]
     os.execvpe(command[0], command, env)  # noqa: S606 - the program is our own interpreter
 
 
-def _child_environment(var: Path, *, dropped: bool) -> dict[str, str]:
+def child_environment(var: Path, *, dropped: bool) -> dict[str, str]:
+    """What the command line finds in its environment; `dropped`: root's rights were given up for it."""
     env = dict(os.environ)
     env["RAGKEEP_VAR"] = str(var)
     env["PYTHONPATH"] = str(ROOT)

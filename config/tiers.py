@@ -16,11 +16,13 @@ class Tier:
     Attributes:
         paths: folders below the checkout that hold its tests.
         missing: returns a sentence saying what this machine lacks for it, or None.
+        as_caller: runs with root's rights when root calls; everything else never does.
     """
 
     name: str
     paths: tuple[str, ...]
     missing: Callable[[Mapping[str, str]], str | None]
+    as_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,17 @@ def _browser(environ: Mapping[str, str]) -> str | None:
     return _servers(environ)
 
 
+def _docker(_environ: Mapping[str, str]) -> str | None:
+    from tests.support import docker_engine  # an installation without its tests has no use for it
+
+    return docker_engine.missing()
+
+
 TIERS = (
     Tier("unit", ("tests/unit",), _nothing),
     Tier("integration", ("tests/contract", "tests/integration", "tests/faults"), _servers),
     Tier("kills", ("tests/kills",), _servers),
     Tier("browser", ("tests/e2e",), _browser),
+    Tier("docker", ("tests/docker",), _docker, as_caller=True),
 )
 PARTS = (Part("integration", "repositories on SFTP servers", _sshd),)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from backups import process
+from config.bootstrap import child_environment
+from config.privileges import drop_prefix
 from config.tiers import PARTS, TIERS, Tier
+
+# pytest's status when a selection leaves nothing.
+NO_TESTS = 5
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
@@ -44,7 +50,29 @@ def _parts_left_out(tiers: list[str]) -> list[str]:
 
 
 def _pytest(tiers: list[Tier], arguments: tuple[str, ...]) -> int:
+    """Run these tiers: those that root's rights are given up for, then the others; returns the worst exit status."""
     # A test named by the caller replaces the folders of the tiers; options alone do not.
-    named = any("tests/" in word for word in arguments)
-    paths = [] if named else [path for tier in tiers for path in tier.paths]
-    return process.call([sys.executable, "-m", "pytest", *paths, *arguments], cwd=os.environ["RAGKEEP_ROOT"])
+    if any("tests/" in word for word in arguments):
+        codes = [_run([], arguments, as_caller=any(_is_privileged(word) for word in arguments))]
+    else:
+        groups = [(kind, [tier for tier in tiers if tier.as_caller is kind]) for kind in (False, True)]
+        codes = [
+            _run([path for tier in group for path in tier.paths], arguments, as_caller=kind)
+            for kind, group in groups
+            if group
+        ]
+    return max((code for code in codes if code != NO_TESTS), default=NO_TESTS)
+
+
+def _is_privileged(word: str) -> bool:
+    return any(path in word for tier in TIERS if tier.as_caller for path in tier.paths)
+
+
+def _run(paths: list[str], arguments: tuple[str, ...], *, as_caller: bool) -> int:
+    root, var = Path(os.environ["RAGKEEP_ROOT"]), Path(os.environ["RAGKEEP_VAR"])
+    words = [sys.executable, "-m", "pytest", *paths, *arguments]
+    if as_caller:
+        # What root writes into the shared cache nobody else could change.
+        return process.call([*words, "-p", "no:cacheprovider"], cwd=root)
+    prefix = drop_prefix(root, var, Path(sys.executable))
+    return process.call([*prefix, *words], env=child_environment(var, dropped=bool(prefix)), cwd=root)

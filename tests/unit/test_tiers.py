@@ -85,3 +85,34 @@ def test_sshd_is_found_where_it_lies_and_missed_where_it_does_not(tmp_path: Path
     assert part.missing({"PATH": str(tmp_path)}) is None
     (tmp_path / "sftp").unlink()
     assert part.missing({"PATH": str(tmp_path)}) == "no sshd and sftp found: apt-get install openssh-server"
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "status", "ran"),
+    [
+        (["unit", "docker"], (), 0, [(["tests/unit"], False), (["tests/docker"], True)]),
+        (["unit"], ("-k", "x"), 0, [(["tests/unit"], False)]),
+        (["unit", "docker"], ("tests/docker/test_images.py",), 0, [([], True)]),
+        (["unit", "docker"], ("tests/unit",), 0, [([], False)]),
+    ],
+)
+def test_only_the_tier_of_docker_keeps_the_rights_of_root(
+    names: list[str], words: tuple[str, ...], status: int, ran: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def run(paths: list[str], _arguments: tuple[str, ...], *, as_caller: bool) -> int:
+        seen.append((paths, as_caller))
+        return 0
+
+    monkeypatch.setattr(verb, "_run", run)
+    assert verb._pytest([tier for tier in tiers.TIERS if tier.name in names], words) == status
+    assert seen == ran
+
+
+@pytest.mark.parametrize(("codes", "status"), [((0, 0), 0), ((5, 0), 0), ((1, 0), 1), ((0, 2), 2), ((5, 5), 5)])
+def test_the_worst_status_counts_and_a_selection_may_leave_one_part_empty(
+    codes: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "_run", lambda _paths, _arguments, *, as_caller: codes[as_caller])
+    assert verb._pytest([tiers.TIERS[0], tiers.TIERS[-1]], ()) == status

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from backups import process
 from portal.runtime.spec import StackSpec, load_stack, parse_stack
@@ -71,7 +70,8 @@ def tiny(project: str = "tiny", folder: Path | None = None, **changes: dict[str,
 def written(content: dict[str, Any], folder: Path, project: str) -> StackSpec:
     """A stack whose file lies in `folder`, as runtimes that read it themselves need it."""
     file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(content))
+    # JSON is YAML too, and quotes every text.
+    file.write_text(json.dumps(content))
     return load_stack(file, project=project)
 
 

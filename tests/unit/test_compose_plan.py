@@ -11,6 +11,7 @@ import pytest
 from portal.runtime.compose import record, usage
 from portal.runtime.compose.comparison import Wanted, changed_parts, listed, plan
 from portal.runtime.compose.containers import Container, judge, read
+from portal.runtime.compose.logs import Line, just_after, lines, merged
 from portal.runtime.compose.record import Deployed, Kept
 from portal.runtime.protocol import Action, State
 
@@ -256,7 +257,25 @@ def test_what_prepares_a_service_runs_again_before_it_starts() -> None:
     assert found.changes[1].reason == "runs before each start of a"
 
 
-# --- what is remembered, and what is used
+# --- what is written, remembered and used
+
+
+def frame(stream: int, text: str) -> bytes:
+    """A frame as the engine sends it."""
+    return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text.encode()
+
+
+def test_both_streams_of_a_log_are_one() -> None:
+    raw = frame(1, "2026-01-02T03:04:05.000000001Z eins zwei\n") + frame(2, "2026-01-02T03:04:05.000000002Z \n")
+    first, second = Line("2026-01-02T03:04:05.000000001Z", "eins zwei"), Line("2026-01-02T03:04:05.000000002Z", "")
+    assert lines(raw) == [first, second]
+    assert lines(b"2026-01-02T03:04:05.000000001Z eins zwei\r\n", terminal=True) == [first]
+    assert merged([[second], [first]]) == [first, second]
+
+
+def test_the_moment_after_a_line_is_a_nanosecond_later() -> None:
+    assert just_after("2026-01-02T03:04:05.000000001Z") == "1767323045.000000002"
+    assert just_after("2026-01-02T03:04:05.999999999Z") == "1767323046.000000000"
 
 
 def test_the_record_of_a_deploy_is_kept_for_its_owner_alone(tmp_path: Path) -> None:

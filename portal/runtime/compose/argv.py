@@ -58,11 +58,6 @@ def down(project: str, *, volumes: bool) -> list[str]:
     return [*compose(project, []), "down", "--remove-orphans", *(["--volumes"] if volumes else [])]
 
 
-def logs(project: str, service: str, *, lines: int, follow: bool) -> list[str]:
-    words = [*compose(project, []), "logs", "--no-color", "--no-log-prefix", "--tail", str(lines)]
-    return [*words, *(["--follow"] if follow else []), service]
-
-
 def stop(containers: Collection[str]) -> list[str]:
     """Stop containers at once, each with its own signal and patience."""
     return [DOCKER, "stop", *containers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from backups import process
 from portal.runtime.compose.engine import Engine
 from portal.runtime.errors import ComposeFailedError
 
-ERASE_LINE = "\x1b[2K"
 SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -63,27 +62,9 @@ class Docker:
         except process.ProcessError as error:
             raise ComposeFailedError(_verb(argv), error.reason, error.stderr) from None
 
-    def tail(self, argv: Sequence[str]) -> list[str]:
-        """The lines of a `logs` command that ends by itself.
-
-        Raises:
-            ComposeFailedError: it failed.
-        """
-        return [_plain(line) for line in self.run(argv).stdout.splitlines()]
-
-    def follow(self, argv: Sequence[str]) -> Iterator[str]:
-        """The lines of a `logs` command as they come, until it ends or the caller stops listening."""
-        with process.Running(argv, env=self.environment({}), cwd="/") as running:
-            yield from map(_plain, running.lines())
-
-
-def _plain(line: str) -> str:
-    # Compose erases the terminal's line before each one it prints, whatever --ansi says.
-    return line.removeprefix(ERASE_LINE)
-
 
 def _verb(argv: Sequence[str]) -> str:
     """`docker compose up`, `docker stop`: the command without its arguments."""
-    verbs = {"config", "up", "pull", "build", "down", "logs", "stop", "rm", "exec"}
+    verbs = {"config", "up", "pull", "build", "down", "stop", "rm", "exec"}
     named = next((word for word in argv[1:] if word in verbs), "")
     return " ".join(word for word in ("docker", "compose" if "compose" in argv[:2] else "", named) if word)

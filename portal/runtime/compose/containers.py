@@ -33,7 +33,8 @@ class Container:
 
     `phase` is Docker's own word (created, running, restarting, paused, exited, dead), `health` starting, healthy,
     unhealthy, or empty without a health check; `said` is the end of what the last check printed; `error` is why it
-    could not be started; `started` a Unix time in seconds, None when it never ran.
+    could not be started; `started` a Unix time in seconds, None when it never ran;
+    `terminal` says that it writes to one.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Container:
     restarts: int = 0
     started: float | None = None
     pid: int | None = None
+    terminal: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -75,6 +77,7 @@ def read(tree: Mapping[str, Any]) -> Container:
         restarts=tree.get("RestartCount", 0),
         started=_seconds(state.get("StartedAt", "")),
         pid=state.get("Pid") or None,
+        terminal=bool(tree["Config"].get("Tty")),
     )
 
 

@@ -13,6 +13,8 @@ from portal.runtime.compose import argv, images, occupied, record, usage
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import plan as compare
 from portal.runtime.compose.containers import ONE_OFF, PROJECT, Container, by_service, judge, read
+from portal.runtime.compose.logs import Line, just_after, merged
+from portal.runtime.compose.logs import lines as log_lines
 from portal.runtime.compose.project import Rendering, View, described_services, install, rendering
 from portal.runtime.compose.render import published
 from portal.runtime.errors import (
@@ -32,6 +34,9 @@ from portal.runtime.translate import Location, active
 
 FEATURES = Features(driver="compose", real_processes=True, images=True, network_isolation=True, replicas=True)
 FAILURE_LOG_LINES = 15
+FOLLOW_PAUSE_SECONDS = 0.3
+# The most that is read of what was written during one pause.
+FOLLOW_LINES = 5000
 BEGINNINGS = (Action.CREATE, Action.START, Action.RECREATE)
 
 
@@ -76,6 +81,12 @@ class ComposeRuntime:
             fault = PortTakenError(taken)
             problems.append(Problem("services", fault.message, fault.remedy))
         return tuple(problems)
+
+    def taken_ports(self, spec: StackSpec) -> dict[int, str]:
+        """Ports of the stack that somebody else holds: port -> a few words about who."""
+        view = self._view(spec)
+        rendered = rendering(self.docker, view)
+        return self._taken(view, rendered, rendered.wanted)
 
     def plan(self, spec: StackSpec) -> Plan:
         view = self._view(spec)
@@ -138,10 +149,9 @@ class ComposeRuntime:
 
     def logs(self, spec: StackSpec, service: str, *, lines: int = 200, follow: bool = False) -> Iterator[str]:
         name = spec.service(service).name
-        if not by_service(self._containers(spec.project)).get(name):
-            return iter(())
-        command = argv.logs(spec.project, name, lines=max(0, lines), follow=follow)
-        return self.docker.follow(command) if follow else iter(self._tail(spec.project, name, lines))
+        if follow:
+            return self._follow(spec.project, name, max(0, lines))
+        return iter(self._tail(spec.project, name, lines))
 
     def exec(self, spec: StackSpec, service: str, argv_: Sequence[str], *, timeout: float | None = None) -> Completed:
         name = spec.service(service).name
@@ -238,10 +248,24 @@ class ComposeRuntime:
                 return ServiceFailedError(container.service, f"could not be started ({container.error})", log)
         return error
 
+    def _log(self, project: str, service: str, lines: int, since: str = "") -> list[Line]:
+        found = [container for container in self._containers(project) if container.service == service]
+        told = ((self.engine.log(one.id, tail=lines, since=since), one.terminal) for one in found)
+        return merged([log_lines(raw, terminal=terminal) for raw, terminal in told])
+
     def _tail(self, project: str, service: str, lines: int) -> list[str]:
-        if lines <= 0:
-            return []
-        return self.docker.tail(argv.logs(project, service, lines=lines, follow=False))
+        return [line.text for line in self._log(project, service, lines)[-lines:]] if lines > 0 else []
+
+    def _follow(self, project: str, service: str, lines: int) -> Iterator[str]:
+        """Asks again and again: a stream ends with its container, and there may be several of them."""
+        found = self._log(project, service, max(1, lines))
+        yield from (line.text for line in (found[-lines:] if lines else []))
+        since = just_after(found[-1].moment) if found else ""
+        while True:
+            time.sleep(FOLLOW_PAUSE_SECONDS)
+            if found := self._log(project, service, FOLLOW_LINES, since):
+                yield from (line.text for line in found)
+                since = just_after(found[-1].moment)
 
     def _memory(self, found: Sequence[Container]) -> int | None:
         up = [container.id for container in found if container.is_up]

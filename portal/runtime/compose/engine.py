@@ -1,4 +1,4 @@
-"""Reads from a Docker Engine over its HTTP API: lists, inspect, stats. It only ever asks (GET).
+"""Reads from a Docker Engine over its HTTP API: lists, inspect, logs, stats. It only ever asks (GET).
 
 The command line would do for most of it, but not for all (`docker stats` has neither bytes nor seconds of processor
 time), and a start that asks ten times a second must not start a process each time.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -43,6 +44,19 @@ class Engine:
             EngineGoneError: nobody answers.
             StackRuntimeError: the engine refused.
         """
+        body = self._ask(path, query)
+        return None if body is None else json.loads(body)
+
+    def log(self, container: str, *, tail: int, since: str = "") -> bytes:
+        """What a container wrote, in frames and with moments: the last `tail` lines, those since a moment at most.
+
+        Args:
+            since: seconds since 1970, with a fraction.
+        """
+        asked = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, **({"since": since} if since else {})}
+        return self._ask(f"/containers/{container}/logs", asked) or b""
+
+    def _ask(self, path: str, query: Mapping[str, object]) -> bytes | None:
         connection = self._connection()
         try:
             connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
@@ -57,7 +71,7 @@ class Engine:
             return None
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise StackRuntimeError(f"the Docker Engine answered {answer.status}: {_message(body)}")
-        return json.loads(body)
+        return body
 
     def containers(self, *labels: str, running: bool = False) -> list[dict[str, Any]]:
         """A short description of each container with all of these labels (`name` or `name=value`).

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,42 @@ def test_20_and_21_are_refused_before_anything_stops(
     assert processes(product) == before, "nothing was stopped"
     assert "safety" not in told.stderr.lower(), "nothing was even backed up"
     assert not list(product.volumes.glob("*/staging-*"))
+
+
+def states(product: Product) -> dict[str, str]:
+    """How every service is, by group and name."""
+    told = json.loads(product.manage("status", "--json", check=False).stdout)["services"]
+    return {f"{group}/{one['service']}": one["state"] for group, listed in told.items() for one in listed}
+
+
+@contextmanager
+def standing_still(product: Product, *services: str) -> Iterator[None]:
+    """Some services of the stack are stopped by the portal, and started again at the end."""
+
+    def bring_about(kind: str, state: str) -> None:
+        for service in services:
+            start = f"operation_start(kind={kind!r}, target='stack:rag', params={{'service': {service!r}}})"
+            product.manage("shell", "-c", f"from portal.operations.services import operation_start; {start}")
+            servers.wait_until(partial(found, service, state), what=f"{service} {state}")
+
+    def found(service: str, state: str) -> bool:
+        return states(product)[f"rag/{service}"] == state
+
+    bring_about("stack.stop", "stopped")
+    try:
+        yield
+    finally:
+        bring_about("stack.start", "healthy")
+
+
+def test_28_what_stood_still_before_a_backup_and_a_restore_does_so_afterwards(product: Product) -> None:
+    before = states(product)
+    assert set(before.values()) == {"healthy"}
+    with standing_still(product, "frontend", "ingest"):
+        still = {**before, "rag/frontend": "stopped", "rag/ingest": "stopped"}
+        taken = str(product.json("backup")["set_id"])
+        assert states(product) == still
+        assert product.json("restore", "--set", taken, "--yes", "--no-safety")["state"] == "kept"
+        assert states(product) == still
+        assert product.json("restore", "--confirm", "--yes")["state"] == "confirmed"
+    assert states(product) == before

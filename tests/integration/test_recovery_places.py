@@ -23,7 +23,7 @@ from backups.place import PlaceOptions, credentials_text, restic_options
 from backups.repository import Repository
 from backups.restic import environment
 from backups.secret import Secret
-from config.cli import recover
+from config.cli import prove_key, recover
 from config.cli.recovery_place import Asked, kept_place
 from portal.operations.errors import OperationRefused
 from portal.vaults.keyproof import key_prove
@@ -282,6 +282,8 @@ def test_the_other_files_are_proven_with_the_key(nas: tuple[sshd.SshServer, Kit]
     assert key_prove(repository=row, typed=Secret(KEY)).passed, "by the portal's own"
     with pytest.raises(OperationRefused, match="does not let"):
         key_prove(repository=row, typed=Secret(KEY), access=stranger)
+    typed = CliRunner().invoke(prove_key.command, ["nas", *kit.words[4:], "--json"], input=f"{KEY}\n")
+    assert json.loads(typed.stdout)["passed"] is True
 
 
 @needs_openssl

@@ -1,13 +1,13 @@
-"""Our Compose files on a real Docker Engine, without a registry: built, started under a project of their own, removed."""
+"""Our Compose files on a real Docker Engine, without a registry: built, started as a project of their own, removed."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ START_SECONDS = 400
 
 @dataclass(frozen=True, slots=True)
 class DockerStack:
-    """A project of `docker compose` with secrets, volumes and ports of its own."""
+    """A project of `docker compose` with secrets, volumes and ports of its own; `settings` are further variables."""
 
     engine: Engine
     project: str
@@ -38,6 +38,7 @@ class DockerStack:
     files: tuple[Path, ...]
     port: int
     portal_port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -47,6 +48,7 @@ class DockerStack:
             "RAGKEEP_PORT": str(self.port),
             "RAGKEEP_PORTAL_PORT": str(self.portal_port),
             "RAGKEEP_GID": str(SECRETS_GROUP),
+            **self.settings,
         }
 
     @property
@@ -77,13 +79,14 @@ class DockerStack:
     def secret(self, name: str) -> str:
         return (self.root / "secrets" / name).read_text()
 
-    def client(self) -> httpx.Client:
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
         """A client of the API through nginx, signed in as the administrator."""
-        client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
-        login = {"email": "admin@ragkeep.local", "password": self.secret("admin_password")}
-        token = client.post("/api/session", json=login).raise_for_status().json()["token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
+            login = {"email": "admin@ragkeep.local", "password": self.secret("admin_password")}
+            token = client.post("/api/session", json=login).raise_for_status().json()["token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
 
 
 def build(engine: Engine, *services: str, files: tuple[Path, ...] = FILES, target: str | None = None) -> None:
@@ -101,7 +104,8 @@ def build(engine: Engine, *services: str, files: tuple[Path, ...] = FILES, targe
 
 def new_stack(engine: Engine, root: Path, *, files: tuple[Path, ...] = FILES, project: str = "") -> DockerStack:
     """A project with secrets below `root` and free ports; nothing is started."""
-    stack = DockerStack(engine, project or f"test-{secrets.token_hex(4)}", root, files, *ports.free_ports(2))
+    port, portal_port = ports.free_ports(2)
+    stack = DockerStack(engine, project or f"test-{secrets.token_hex(4)}", root, files, port, portal_port)
     folder = root / "secrets"
     folder.mkdir(parents=True)
     for name in SECRETS:

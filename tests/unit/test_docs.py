@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PRODUCT = ("manage.py", "config", "portal", "backups", "rag_api", "frontend")
-STACK_FILES = ("compose/stack.yaml", "portal/runtime/control.yaml")
+STACK_FILES = (*(f"compose/{path.name}" for path in (ROOT / "compose").glob("*.yaml")), "portal/runtime/control.yaml")
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]+")
 # How the sources read their environment: os.environ, a mapping of that name, or one of the readers that take a name.

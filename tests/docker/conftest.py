@@ -1,0 +1,33 @@
+"""One engine for every test of this tier, one set of images, and one stack that is up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import docker_engine, docker_stack
+from tests.support.docker_engine import Engine
+from tests.support.docker_stack import DockerStack
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    if reason := docker_engine.missing():
+        pytest.skip(reason)
+    with docker_engine.running() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine) -> Engine:
+    """Every image of the stack, built."""
+    docker_stack.build(engine)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def stack(images: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerStack]:
+    """The whole stack, healthy; each test leaves it so."""
+    with docker_stack.started(docker_stack.new_stack(images, tmp_path_factory.mktemp("docker"))) as up:
+        yield up

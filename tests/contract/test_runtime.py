@@ -1,4 +1,4 @@
-"""What every runtime must do, asked of each driver and of the fake."""
+"""What every runtime must do, asked of each driver and of the fake; of the Compose runtime in the tier for Docker."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from portal.runtime.compose import ComposeRuntime
-from portal.runtime.compose.client import Docker
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import ServiceFailedError, UnknownServiceError
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Action, Runtime, ServiceStatus, State
 from portal.runtime.spec import StackSpec
-from tests.support import docker_engine, tiny_stack
+from tests.support import tiny_stack
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +26,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRunti
     runtime.supervisor.shutdown()
 
 
-@pytest.fixture(scope="module")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeRuntime]:
-    if reason := docker_engine.missing():
-        pytest.skip(reason)
-    with docker_engine.running() as engine:
-        tiny_stack.build_image(engine)
-        yield ComposeRuntime(RuntimePaths(tmp_path_factory.mktemp("var")), Docker(engine.host, engine.config))
-
-
-@pytest.fixture(params=["embedded", "fake", pytest.param("compose", marks=pytest.mark.docker)])
+@pytest.fixture(params=["embedded", "fake"])
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     chosen: Runtime = FakeRuntime({"broken": ""}) if request.param == "fake" else request.getfixturevalue(request.param)
     return chosen

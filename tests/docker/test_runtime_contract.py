@@ -15,6 +15,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def runtime(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> ComposeRuntime:
+def runtime(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> ComposeRuntime:  # type: ignore[no-redef]
     tiny_stack.build_image(engine)
     return ComposeRuntime(RuntimePaths(tmp_path_factory.mktemp("var")), Docker(engine.host, engine.config))

@@ -23,7 +23,7 @@ class Condition:
         title: one sentence: what is wrong.
         remedy: what to do about it.
         operation: where it showed.
-        grace: how long it must last before channels are told; pages show it at once.
+        grace: how long it must last before anybody is told.
     """
 
     key: str

@@ -17,7 +17,10 @@ class Severity(models.TextChoices):
 
 
 class Alarm(models.Model):
-    """Something that is wrong from `raised_at` until `cleared_at`; at most one open row per key."""
+    """Something that is wrong from `raised_at` until `cleared_at`; at most one open row per key.
+
+    Before `due_at` it is nobody's business: much of what is found mends itself, and then the row goes again.
+    """
 
     # What is wrong with what, e.g. "plan.overdue plan:default".
     key = models.CharField(max_length=200)
@@ -26,6 +29,7 @@ class Alarm(models.Model):
     remedy = models.TextField(blank=True)
     operation = models.ForeignKey(Operation, null=True, on_delete=models.SET_NULL, related_name="+")
     raised_at = models.DateTimeField()
+    due_at = models.DateTimeField()
     cleared_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -24,7 +24,7 @@ def alarms_evaluate(*, now: datetime | None = None) -> None:
         open_now = {alarm.key: alarm for alarm in Alarm.objects.filter(cleared_at=None)}
         for key, condition in found.items():
             alarm = _raised(open_now.get(key), condition, moment)
-            if moment - alarm.raised_at >= condition.grace:
+            if moment >= alarm.due_at:
                 _tell(alarm)
         for key in open_now.keys() - found.keys():
             _clear(open_now[key], moment)
@@ -38,7 +38,7 @@ def _raised(alarm: Alarm | None, condition: Condition, now: datetime) -> Alarm:
         "operation": condition.operation,
     }
     if alarm is None:
-        return Alarm.objects.create(key=condition.key[:200], raised_at=now, **told)
+        return Alarm.objects.create(key=condition.key[:200], raised_at=now, due_at=now + condition.grace, **told)
     for name, value in told.items():
         setattr(alarm, name, value)
     alarm.save(update_fields=list(told))
@@ -59,6 +59,9 @@ def _listening(alarm: Alarm) -> Iterable[Channel]:
 
 def _clear(alarm: Alarm, now: datetime) -> None:
     """Close it; whoever heard of it hears of its end, and what was not sent yet is not sent any more."""
+    if now < alarm.due_at:
+        alarm.delete()
+        return
     Alarm.objects.filter(pk=alarm.pk).update(cleared_at=now)
     alarm.notices.filter(about=RAISED, sent_at=None).delete()
     told = alarm.notices.filter(about=RAISED).values_list("channel", flat=True)

@@ -13,8 +13,9 @@ from pytest_django import Settings
 
 from backups.secret import write_secret
 from portal.alarms import channels, deadman, services
-from portal.alarms.conditions import conditions_now
-from portal.alarms.models import Alarm, Channel, Notice
+from portal.alarms.conditions import Condition, conditions_now
+from portal.alarms.models import Alarm, Channel, Notice, Severity
+from portal.alarms.selectors import alarm_list_open, alarm_list_past
 from portal.operations.errors import InputInvalid
 from portal.operations.models import Operation, State
 from portal.runtime.errors import StackRuntimeError
@@ -123,6 +124,23 @@ def test_a_channel_for_what_is_bad_hears_no_warning(used: Rows, hook: listeners.
     assert "repository.one_disk" in open_keys()
     assert not any("same disk" in body for _, body in hook.calls)
     assert any("last backup failed" in body for _, body in hook.calls)
+
+
+def test_what_mends_itself_within_its_grace_was_never_an_alarm(used: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Condition("stack.unwell stack:rag", Severity.BAD, "It is not well", grace=timedelta(minutes=2))]
+    monkeypatch.setattr(services, "conditions_now", lambda _moment: found)
+    now = timezone.now()
+    services.alarms_evaluate(now=now - timedelta(minutes=1))
+    assert alarm_list_open() == []
+    mended = [found.pop()]
+    services.alarms_evaluate(now=now)
+    assert not Alarm.objects.exists()
+    found += mended
+    services.alarms_evaluate(now=now - timedelta(minutes=3))
+    assert [alarm.title for alarm in alarm_list_open()] == ["It is not well"]
+    found.clear()
+    services.alarms_evaluate(now=now)
+    assert [alarm.title for alarm in alarm_list_past()] == ["It is not well"]
 
 
 def test_what_is_over_before_it_was_told_is_not_told(used: Rows, hook: listeners.Webhook) -> None:

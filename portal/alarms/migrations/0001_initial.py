@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ("title", models.CharField(max_length=300)),
                 ("remedy", models.TextField(blank=True)),
                 ("raised_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField()),
                 ("cleared_at", models.DateTimeField(null=True)),
                 (
                     "operation",

@@ -177,7 +177,7 @@ MORE = {"image": "i", "environment": {"A": "9", "C": "2"}, "cap_drop": ["ALL"]}
             [UP],
             kept(config=OTHER),
             Action.RECREATE,
-            "its environment (A, B and C) and cap drop changed",
+            "its environment (A, B and C) and capabilities changed",
         ),
         (want(image_id="sha256:n"), [UP], kept(), Action.RECREATE, "there is another image i"),
         (want(image_id=""), [UP], kept(), Action.KEEP, "runs as described"),
@@ -209,11 +209,12 @@ def test_no_value_of_a_variable_is_told() -> None:
     assert parts == ["environment (PASSWORD)"]
 
 
-def test_only_what_reaches_a_container_counts() -> None:
-    old = {"build": "x", "depends_on": {"b": {}}, "labels": {"ragkeep.contents": "1"}, "deploy": {"replicas": 1}}
-    new = {"labels": {"ragkeep.contents": "2"}, "deploy": {"replicas": 3}}
+def test_only_what_composes_hash_knows_counts_and_our_own_label_does_not() -> None:
+    old = {"build": "x", "labels": {"ragkeep.contents": "1"}}
+    new = {"scale": 2, "labels": {"ragkeep.contents": "2"}}
     assert changed_parts(old, new) == []
     assert changed_parts(old, {**new, "labels": {"mine": "1"}}) == ["labels"]
+    assert changed_parts(old, {**old, "depends_on": {"b": {}}}) == ["dependencies"]
 
 
 def test_long_lists_are_cut() -> None:

@@ -11,8 +11,14 @@ from portal.runtime.compose.record import Deployed, Kept
 from portal.runtime.compose.render import replicas
 from portal.runtime.protocol import Action, Change, Plan
 
-# What has no influence on a container, or is told apart elsewhere.
-NOT_IN_A_CONTAINER = frozenset({"build", "depends_on", "pull_policy", "profiles", "scale"})
+# What Compose's hash leaves out: it is no reason, even if something else is.
+NOT_IN_THE_HASH = frozenset({"build", "pull_policy", "scale"})
+CALLED = {
+    "depends_on": "dependencies",
+    "deploy": "limits or replicas",
+    "cap_add": "capabilities",
+    "cap_drop": "capabilities",
+}
 NAMES_SHOWN = 5
 
 
@@ -111,7 +117,7 @@ def _surplus(wanted: Wanted, found: Sequence[Container]) -> str:
 
 def changed_parts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The names of what differs between two configurations of a service; of variables the names, never the values."""
-    keys = [key for key in dict.fromkeys([*new, *old]) if key not in NOT_IN_A_CONTAINER]
+    keys = [key for key in dict.fromkeys([*new, *old]) if key not in NOT_IN_THE_HASH]
     return [_named(key, old.get(key), new.get(key)) for key in keys if _significant(key, old) != _significant(key, new)]
 
 
@@ -119,14 +125,12 @@ def _significant(key: str, config: Mapping[str, Any]) -> object:
     value = config.get(key) or None
     if key == "labels" and isinstance(value, dict):
         return {name: text for name, text in value.items() if name != CONTENTS} or None
-    if key == "deploy" and isinstance(value, dict):
-        return {name: part for name, part in value.items() if name != "replicas" and part} or None
     return value
 
 
 def _named(key: str, old: object, new: object) -> str:
     if key != "environment":
-        return key.replace("_", " ")
+        return CALLED.get(key, key.replace("_", " "))
     before, after = (value if isinstance(value, dict) else {} for value in (old, new))
     names = sorted(name for name in {*before, *after} if before.get(name, ...) != after.get(name, ...))
     return f"environment ({listed(names)})"

@@ -11,6 +11,7 @@ Both read one-word commands from standard input, answer each with one word, and 
 
 from __future__ import annotations
 
+import os
 import select
 import shutil
 import sqlite3
@@ -18,6 +19,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from backups.gently import flushed_as_it_grows
+from backups.limits import BACKGROUND
 
 BUSY_SECONDS = 2.0
 
@@ -66,8 +70,10 @@ class Pinner:
 
     def copy(self) -> str:
         if self._wal:
+            os.nice(BACKGROUND)  # it was started for the freeze, in which nothing stands back
             target = sqlite3.connect(self._target)
-            self._connection.backup(target)
+            with flushed_as_it_grows(self._target):
+                self._connection.backup(target)
             target.close()
             self._connection.execute("ROLLBACK")
         return "copied"

@@ -60,7 +60,7 @@ class StackParts:
                 config.stage(self._stack.config, self._staging / "config")
         if "vectors" in self.chosen:
             with self._seconds.of("vectors"):
-                self._warm.refresh()
+                self._warm.refresh(gently=True)
 
     @contextmanager
     def freeze(self, inside: Callable[[], None]) -> Iterator[tuple[Frozen, Snapshot]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from backups import canary, chroma
 from backups.errors import StagingInvalid
+from backups.gently import copy_gently
 from backups.manifest import Collection, FileEntry, Question
 from backups.sources.documents import file_sha256
 from backups.sources.further import EXTRA
@@ -46,7 +47,7 @@ def verify_vectors(
         StagingInvalid: naming what is missing.
     """
     shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(staged, scratch)
+    shutil.copytree(staged, scratch, copy_function=copy_gently)
     _quick_check(scratch / DATABASE)
     try:
         with chroma.serving(scratch) as store:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from backups.errors import FreezeBroken, SourceMissing
+from backups.gently import copy_gently
 
 DATABASE = "chroma.sqlite3"
 
@@ -69,15 +70,17 @@ class WarmCopy:
         self._seen: Marks = {}
         self._quiet_since = 0.0
 
-    def refresh(self) -> int:
+    def refresh(self, *, gently: bool = False) -> int:
         """Copy what is new or changed and drop what is gone; returns how many files were copied.
+
+        `gently`, see backups.gently, where nobody is held up until the copy ends.
 
         A file's mark is taken before it is copied, so that a change during the copy shows the next time.
         """
         now_ns, found = time.time_ns(), marks(self._folder)
         changed = [path for path, mark in found.items() if self._copied.get(path) != mark]
         for path in changed:
-            self._copy(path)
+            self._copy(path, copy_gently if gently else shutil.copyfile)
         for path in self._copied.keys() - found.keys():
             (self._target / path).unlink(missing_ok=True)
         self._copied = {path: mark for path, mark in found.items() if now_ns - mark.mtime_ns > _RACY_NS}
@@ -113,11 +116,11 @@ class WarmCopy:
         self._seen, self._quiet_since = found, time.monotonic()
         return False
 
-    def _copy(self, path: str) -> None:
+    def _copy(self, path: str, copy: Callable[[Path, Path], object]) -> None:
         target = self._target / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(self._folder / path, target)
+            copy(self._folder / path, target)
 
 
 def _marked(folder: Path) -> Iterator[tuple[Path, Mark]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from backups import canary, preflight
+from backups import canary, gently, preflight
 from backups.errors import FreezeBroken, SourceEmpty, SourceMissing, SourceUnreadable, SpaceShort, StagingInvalid
 from backups.job import PostgresServer
 from backups.manifest import Question
@@ -240,6 +241,25 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 def test_staging_counts_the_vectors_twice() -> None:
     assert preflight.staging_bytes(10, 100) == 120 + preflight.RESERVE_BYTES
+
+
+def test_a_gentle_copy_is_whole_and_flushed_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(gently, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(os, "fdatasync", lambda file: flushed.append(os.fstat(file).st_size))
+    source = put(tmp_path / "source", b"0123456789" * 2 + b"end")
+    gently.copy_gently(source, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == source.read_bytes()
+    assert flushed == [10, 20, 23]
+
+
+def test_what_others_write_is_flushed_until_they_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = threading.Event()
+    monkeypatch.setattr(gently, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(os, "fdatasync", lambda _file: flushed.set())
+    with gently.flushed_as_it_grows(tmp_path / "file"):
+        assert flushed.wait(10)
+    assert "flush" not in {thread.name for thread in threading.enumerate()}
 
 
 # canary

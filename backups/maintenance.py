@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,7 @@ from backups import reach, restic, restic_upkeep
 from backups.errors import CredentialsInvalid, RepositoryError, RepositoryLocked, ResticFailed
 from backups.job import RepositoryPlace
 from backups.limits import NONE, Limits, limited_argv
-from backups.place import REST, Address, read_credentials, restic_options
+from backups.place import REST, SFTP, Address, read_credentials, restic_options
 from backups.process import ByteStream, Running
 from backups.repository import Repository, owner_gone
 from backups.restic_upkeep import Findings
@@ -62,7 +62,7 @@ class Maintenance(Repository):
         super().__init__(place, tool, cache, limits)
         self._source = source
         if source is not None:
-            self._options = (*self._options, *source_options(place, source))
+            self._options = options_of_both(place, source)
         self._extra = {**restic_upkeep.LOW_MEMORY, **(source_environment(place, source) if source else {})}
 
     def check(self, *, part: int, parts: int) -> Findings:
@@ -256,12 +256,24 @@ def source_environment(target: RepositoryPlace, source: RepositoryPlace) -> dict
     return {**theirs, "RESTIC_FROM_REPOSITORY": url, "RESTIC_FROM_PASSWORD_FILE": str(source.password_file)}
 
 
-def source_options(target: RepositoryPlace, source: RepositoryPlace) -> tuple[str, ...]:
-    """restic's options for the repository to copy from, beside those of the target; both share what is of one kind."""
+def options_of_both(target: RepositoryPlace, source: RepositoryPlace) -> tuple[str, ...]:
+    """restic's options for copying; it has one set of them for both repositories.
+
+    Raises:
+        CredentialsInvalid: both lie on SFTP servers, at ports that one ssh cannot be told.
+    """
     ours, theirs = reach.address_of(target), reach.address_of(source)
-    if theirs is None or (ours is not None and ours.kind == theirs.kind):
-        return ()
-    return restic_options(theirs.kind, source.options)
+    kinds = [address.kind if address else "" for address in (ours, theirs)]
+    if kinds != [SFTP, SFTP]:
+        # A region named twice would be refused: stores of one kind share it.
+        more = replace(source.options, region="") if kinds[0] == kinds[1] else source.options
+        return (*restic_options(kinds[0], target.options), *restic_options(kinds[1], more))
+    if target.options.port != source.options.port:
+        raise CredentialsInvalid(
+            "the ports of both SFTP servers differ, and restic can hold only one",
+            "Write each into its repository's address instead: sftp://user@host:2222//folder.",
+        )
+    return restic_options(SFTP, target.options, source.options)
 
 
 def _with_credentials(url: str, user: str, password: str) -> str:

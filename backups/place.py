@@ -31,6 +31,7 @@ NEEDED = {
 }
 _PORTS = {"http": 80, "https": 443, "sftp": 22}
 # A dead connection is noticed after 12 minutes, so that a network cut of 10 is ridden out.
+_ACCOUNT_HOSTS = "~/.ssh/known_hosts"
 _KEEP_ALIVE = ("-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=24")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _SCP = re.compile(r"(?:(?P<user>[^@/]+)@)?(?P<host>\[[^\]]+\]|[^:/@]+):(?P<path>.*)")
@@ -176,28 +177,38 @@ def _path(fields: Fields, key: str) -> Path | None:
     return Path(text) if text else None
 
 
-def ssh_argv(options: PlaceOptions) -> tuple[str, ...]:
+def ssh_argv(*options: PlaceOptions) -> tuple[str, ...]:
     """The words for `ssh` and `sftp`: this key and these hosts only, no question ever, and a patient connection.
 
-    Without a key or hosts file those of the account are used; the host's key must be known in any case.
+    Without a key or hosts file those of the account are used; the host's key must be known in any case. Given the
+    options of several servers, the words do for each of them.
     """
     words: list[str] = []
-    if options.key_file:
-        words += ["-i", str(options.key_file), "-o", "IdentitiesOnly=yes"]
-    if options.known_hosts_file:
-        words += ["-o", f'UserKnownHostsFile="{options.known_hosts_file}"', "-o", "GlobalKnownHostsFile=/dev/null"]
+    keys = dict.fromkeys(one.key_file for one in options)
+    for key in filter(None, keys):
+        words += ["-i", str(key)]
+    words += [] if None in keys else ["-o", "IdentitiesOnly=yes"]
+    hosts = dict.fromkeys(one.known_hosts_file for one in options)
+    if any(hosts):
+        files = " ".join(f'"{file}"' if file else _ACCOUNT_HOSTS for file in hosts)
+        words += ["-o", f"UserKnownHostsFile={files}"]
+        words += [] if None in hosts else ["-o", "GlobalKnownHostsFile=/dev/null"]
     words += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *_KEEP_ALIVE]
     return tuple(words)
 
 
-def restic_options(kind: str, options: PlaceOptions) -> tuple[str, ...]:
-    """restic's global options for a place; they stand before the command."""
+def restic_options(kind: str, options: PlaceOptions, *others: PlaceOptions) -> tuple[str, ...]:
+    """restic's global options for a place; they stand before the command.
+
+    Args:
+        others: of SFTP servers that the same restic has to reach.
+    """
     words: list[str] = []
     if options.ca_file:
         words += ["--cacert", str(options.ca_file)]
     if kind == SFTP:
         port = ("-p", str(options.port)) if options.port else ()
-        words += ["-o", _option(f"sftp.args={shlex.join([*port, *ssh_argv(options)])}")]
+        words += ["-o", _option(f"sftp.args={shlex.join([*port, *ssh_argv(options, *others)])}")]
     if kind == S3 and options.region:
         words += ["-o", _option(f"s3.region={options.region}")]
     return tuple(words)

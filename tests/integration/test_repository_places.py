@@ -379,6 +379,22 @@ def test_a_line_that_breaks_in_a_copy_is_mended(desk: Desk, end: str) -> None:
 
 
 @needs_sshd
+def test_a_set_is_copied_between_servers_with_keys_of_their_own(desk: Desk, tmp_path: Path) -> None:
+    near, staged = desk.place("sftp", "one-of-two"), fill(desk.folder)
+    near = replace(near, id=desk.repository(near).init())
+    with sshd.sshd(tmp_path / "other") as other:
+        own = PlaceOptions(key_file=other.user_key, known_hosts_file=other.known_hosts(tmp_path / "other hosts"))
+        far = replace(near, id="", url=f"{other.url}/two-of-two", options=own)
+        stored = desk.repository(near).backup(cwd=staged, paths=["set"], files=[], tags=["t"], host="h")
+        copying = Maintenance(far, servers.RESTIC, desk.folder / "cache", source=near)
+        copying.init_from()
+        copying.copy([stored.snapshot_id])
+        assert len(desk.repository(far).snapshots()) == 1
+        with pytest.raises(errors.CredentialsInvalid, match="ports"):
+            Maintenance(replace(far, options=PlaceOptions(port=1)), servers.RESTIC, desk.folder, source=near)
+
+
+@needs_sshd
 def test_a_server_that_stays_away_is_not_waited_for_for_ever(desk: Desk, ssh: sshd.SshServer) -> None:
     place = desk.place("sftp", "away")
     away = replace(place, url=place.url.replace(str(ssh.port), str(servers.free_port())))

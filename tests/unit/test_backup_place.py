@@ -125,6 +125,8 @@ def test_restic_s_options_for_each_place() -> None:
         '"sftp.args=-i \'/a b/key\' -o IdentitiesOnly=yes -o \'UserKnownHostsFile=""/a b/hosts""\' '
         f'-o GlobalKnownHostsFile=/dev/null {SSH}"',
     )
+    both = restic_options(SFTP, PlaceOptions(key_file=Path("/a")), PlaceOptions(known_hosts_file=Path("/h")))
+    assert both[1] == f'"sftp.args=-i /a -o \'UserKnownHostsFile=~/.ssh/known_hosts ""/h""\' {SSH}"'
     assert placed(("restic", "--json", "init"), ("--cacert", "/ca")) == ("restic", "--cacert", "/ca", "--json", "init")
 
 

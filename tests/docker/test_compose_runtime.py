@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backups import process
 from backups.secret import write_secret
 from portal.runtime.compose import ComposeRuntime
 from portal.runtime.compose.client import Docker
@@ -23,7 +26,7 @@ from portal.runtime.errors import (
     StackFileError,
     StackRuntimeError,
 )
-from portal.runtime.paths import RuntimePaths
+from portal.runtime.paths import CHECKOUT, RuntimePaths
 from portal.runtime.ports import free_ports
 from portal.runtime.protocol import Action, State
 from portal.runtime.spec import StackSpec
@@ -232,6 +235,44 @@ def test_an_engine_that_is_gone_is_a_problem_with_a_remedy(tmp_path: Path, engin
 def test_a_command_in_a_service_that_does_not_run_says_so(runtime: ComposeRuntime, tmp_path: Path) -> None:
     with pytest.raises(StackRuntimeError, match="service a does not run"):
         runtime.exec(stack(tmp_path, "never", a=sleeper()), "a", ["true"])
+
+
+APPLY = """
+import sys
+from pathlib import Path
+from portal.runtime.compose import ComposeRuntime
+from portal.runtime.compose.client import Docker
+from portal.runtime.paths import CHECKOUT, RuntimePaths
+from portal.runtime.spec import load_stack
+var, file, project, host, config = sys.argv[1:]
+ComposeRuntime(RuntimePaths(Path(var)), Docker(host, Path(config))).apply(load_stack(Path(file), project=project))
+"""
+
+
+def test_whoever_takes_over_from_a_killed_apply_finishes_it(
+    runtime: ComposeRuntime, engine: Engine, project: str, tmp_path: Path
+) -> None:
+    # Takes its time to end, so that Compose has the new container beside the old one for a while.
+    slow = {"command": ["sh", "-c", "trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done"], "init": False}
+
+    def described(mark: str) -> StackSpec:
+        marked = {"environment": {"MARK": mark}}
+        return stack(tmp_path, project, a=sleeper(**slow, **marked), b=sleeper(**marked, depends_on=["a"]))
+
+    runtime.apply(described("0"))
+    for attempt, seconds in enumerate((0.6, 1.0, 1.6, 2.2), start=1):
+        spec = described(str(attempt))
+        words = [str(runtime.paths.var), str(spec.file), project, engine.host, str(engine.config)]
+        with process.Running([sys.executable, "-c", APPLY, *words], cwd=CHECKOUT) as applying:
+            with contextlib.suppress(process.ProcessError):
+                applying.wait(seconds)
+            applying.kill()
+        plan = runtime.apply(spec)
+        assert {change.action for change in plan.changes} <= {Action.KEEP, Action.CREATE, Action.START, Action.RECREATE}
+        assert {name: len(found) for name, found in ids(engine, project).items()} == {"a": 1, "b": 1}
+        for name in ("a", "b"):
+            assert runtime.exec(spec, name, ["printenv", "MARK"]).stdout == f"{attempt}\n"
+        assert runtime.plan(spec).is_empty
 
 
 # --- several files, preparation, removal

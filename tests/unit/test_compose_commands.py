@@ -42,6 +42,7 @@ def test_what_ends_a_project_needs_no_file() -> None:
     assert argv.down("p", volumes=False) == [*BASE, "down", "--remove-orphans"]
     assert argv.down("p", volumes=True) == [*BASE, "down", "--remove-orphans", "--volumes"]
     assert argv.stop(["1", "2"]) == ["docker", "stop", "1", "2"]
+    assert argv.rename("1", "a") == ["docker", "rename", "1", "a"]
     assert argv.remove(["1"]) == ["docker", "rm", "--force", "1"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.runtime.compose import record, usage
+from portal.runtime.compose import mending, record, usage
 from portal.runtime.compose.comparison import Wanted, changed_parts, listed, plan
 from portal.runtime.compose.containers import Container, judge, read
 from portal.runtime.compose.logs import Line, just_after, lines, merged
@@ -21,11 +21,13 @@ UP = Container("1", "a", "sha256:i", "h", "", "running", started=NOW - 60, pid=7
 INSPECTED: dict[str, Any] = {
     "Id": "abc",
     "Image": "sha256:i",
+    "Name": "/p-a-2",
     "RestartCount": 2,
     "Config": {
         "Labels": {
             "com.docker.compose.service": "a",
             "com.docker.compose.config-hash": "h",
+            "com.docker.compose.container-number": "2",
             "ragkeep.contents": "c",
         }
     },
@@ -54,6 +56,8 @@ def test_a_container_is_read_from_what_the_engine_tells() -> None:
         restarts=2,
         started=1767323045.123456,
         pid=7,
+        name="p-a-2",
+        number="2",
     )
 
 
@@ -256,6 +260,19 @@ def test_what_prepares_a_service_runs_again_before_it_starts() -> None:
     found = plan(services, {"a": [replace(UP, phase="exited")], "prepare": [ended]}, Deployed())
     assert found.changes[1].action is Action.START
     assert found.changes[1].reason == "runs before each start of a"
+
+
+# --- what a killed Compose left
+
+
+def test_a_new_container_beside_the_old_one_goes_and_one_that_remained_gets_its_name() -> None:
+    old = replace(UP, id="1", name="p-a-1")
+    new = replace(UP, id="2", name="0123456789ab_p-a-1", phase="created")
+    second = replace(new, id="3", name="0123456789ab_p-a-2", number="2")
+    assert mending.surplus([old, new, second]) == [new]
+    assert mending.names([old, second]) == {"3": "p-a-2"}
+    assert mending.surplus([old, replace(new, service="b")]) == []
+    assert mending.surplus([old, replace(new, phase="running")]) == []
 
 
 # --- what is written, remembered and used

@@ -67,6 +67,10 @@ def remove(containers: Collection[str]) -> list[str]:
     return [DOCKER, "rm", "--force", *containers]
 
 
+def rename(container: str, name: str) -> list[str]:
+    return [DOCKER, "rename", container, name]
+
+
 def execute(container: str, words: Sequence[str]) -> list[str]:
     """Run a command in a container, with the environment and user of its service."""
     return [DOCKER, "exec", container, *words]

@@ -57,14 +57,17 @@ class Docker:
         """
         env = self.environment(variables or {})
         try:
-            # Where Compose looks for files when it is given none; there must not be any.
-            return process.run(argv, env=env, cwd="/", stdin=stdin, timeout=timeout, check=check)
+            # Whoever takes over from us must not find a command of ours still at work. Compose looks for files where it
+            # is started when it is given none; there must not be any.
+            return process.run(
+                process.die_with_parent(argv), env=env, cwd="/", stdin=stdin, timeout=timeout, check=check
+            )
         except process.ProcessError as error:
             raise ComposeFailedError(_verb(argv), error.reason, error.stderr) from None
 
 
 def _verb(argv: Sequence[str]) -> str:
     """`docker compose up`, `docker stop`: the command without its arguments."""
-    verbs = {"config", "up", "pull", "build", "down", "stop", "rm", "exec"}
+    verbs = {"config", "up", "pull", "build", "down", "stop", "rm", "rename", "exec"}
     named = next((word for word in argv[1:] if word in verbs), "")
     return " ".join(word for word in ("docker", "compose" if "compose" in argv[:2] else "", named) if word)

@@ -11,6 +11,7 @@ from portal.runtime.protocol import ServiceStatus, State
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
+NUMBER = "com.docker.compose.container-number"
 ONE_OFF = "com.docker.compose.oneoff"
 CONFIG_HASH = "com.docker.compose.config-hash"
 # What Compose overlooks: the contents of mounted files and secrets.
@@ -34,7 +35,7 @@ class Container:
     `phase` is Docker's own word (created, running, restarting, paused, exited, dead), `health` starting, healthy,
     unhealthy, or empty without a health check; `said` is the end of what the last check printed; `error` is why it
     could not be started; `started` a Unix time in seconds, None when it never ran;
-    `terminal` says that it writes to one.
+    `terminal` says that it writes to one; `number` counts the containers of a service from 1.
     """
 
     id: str
@@ -52,6 +53,8 @@ class Container:
     started: float | None = None
     pid: int | None = None
     terminal: bool = False
+    name: str = ""
+    number: str = "1"
 
     @property
     def is_up(self) -> bool:
@@ -78,6 +81,8 @@ def read(tree: Mapping[str, Any]) -> Container:
         started=_seconds(state.get("StartedAt", "")),
         pid=state.get("Pid") or None,
         terminal=bool(tree["Config"].get("Tty")),
+        name=tree["Name"].removeprefix("/"),
+        number=labels.get(NUMBER, "1"),
     )
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from backups.process import Completed
-from portal.runtime.compose import argv, images, occupied, record, usage
+from portal.runtime.compose import argv, images, mending, occupied, record, usage
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import plan as compare
 from portal.runtime.compose.containers import ONE_OFF, PROJECT, Container, by_service, judge, read
@@ -109,6 +109,7 @@ class ComposeRuntime:
         if taken := self._taken(view, rendered, begin):
             raise PortTakenError(taken)
         images.provide(self.docker, view, rendered, begin, report)
+        self._mend(spec.project)
         self._discard(view, [change.service for change in plan.changes if change.action is Action.REMOVE])
         install(view, rendered)
         self._startup(view, rendered, plan, report).run(begin, scope, timeout)
@@ -179,12 +180,23 @@ class ComposeRuntime:
         return [read(tree) for tree in found if tree is not None]
 
     def _plan(self, view: View, rendered: Rendering) -> Plan:
-        running = by_service(self._containers(view.spec.project))
+        found = self._containers(view.spec.project)
+        unfinished = mending.surplus(found)
+        running = by_service([container for container in found if container not in unfinished])
         return compare(rendered.wanted, running, record.load(view.record))
 
     def _taken(self, view: View, rendered: Rendering, names: Collection[str]) -> dict[int, str]:
         wanted = {port for name in names for port in published(rendered.wanted[name].config)}
         return occupied.taken(self.engine, view.spec.project, wanted)
+
+    def _mend(self, project: str) -> None:
+        """Finish or undo what a killed Compose left half done."""
+        found = self._containers(project)
+        unfinished = mending.surplus(found)
+        if unfinished:
+            self.docker.run(argv.remove([container.id for container in unfinished]))
+        for container, name in mending.names([one for one in found if one not in unfinished]).items():
+            self.docker.run(argv.rename(container, name))
 
     def _discard(self, view: View, names: Collection[str]) -> None:
         """Remove the containers of services that are no part of the stack any more."""

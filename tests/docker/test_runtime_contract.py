@@ -14,7 +14,7 @@ from tests.support.docker_engine import Engine
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]  # the contract's own is of other drivers
 def runtime(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> ComposeRuntime:
     tiny_stack.build_image(engine)
     return ComposeRuntime(RuntimePaths(tmp_path_factory.mktemp("var")), Docker(engine.host, engine.config))

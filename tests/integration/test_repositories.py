@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from backups.access import Access
 from backups.secret import Secret
 from portal.core.models import AuditEntry
 from portal.operations import reaper
@@ -23,7 +24,6 @@ from portal.operations.worker import execute
 from portal.vaults import adoption, agent
 from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetCopy, SetState
 from portal.vaults.repositories import (
-    Access,
     repository_add,
     repository_adopt,
     repository_remove,

@@ -183,6 +183,14 @@ def test_configuration_is_told_from_data(tmp_path: Path) -> None:
     }
 
 
+def test_a_service_that_sets_the_label_watches_its_files_itself() -> None:
+    mounts = [{"type": "bind", "source": "/source", "target": "/app", "read_only": True}]
+    service = {"volumes": mounts, "labels": {CONTENTS: "watched"}}
+    assert contents.mounted(service, {}, {}) == {}
+    assert contents.watched_by_itself(service) == "watched"
+    assert contents.watched_by_itself({}) == ""
+
+
 def test_a_digest_changes_with_contents_names_and_key_alone(tmp_path: Path) -> None:
     folder = tmp_path / "conf"
     folder.mkdir()
@@ -193,6 +201,8 @@ def test_a_digest_changes_with_contents_names_and_key_alone(tmp_path: Path) -> N
 
     first = now()
     (folder / "a").touch()
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "a.pyc").write_text("made by a reader")
     assert now() == first
     assert now(b"other") != first
     (folder / "a").rename(folder / "b")

@@ -14,9 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from portal.runtime.compose.containers import CONTENTS
+
 KEY_BYTES = 32
 # Nobody mounts configuration of this size; of larger files the size and the time of the last change must do.
 WHOLE_FILE_BYTES = 8 << 20
+# Made by whoever reads the files; says nothing about them.
+BY_PRODUCTS = frozenset({"__pycache__"})
 
 
 def key(file: Path) -> bytes:
@@ -25,6 +29,11 @@ def key(file: Path) -> bytes:
         return file.read_bytes()
     except FileNotFoundError:
         return secrets.token_bytes(KEY_BYTES)
+
+
+def watched_by_itself(service: Mapping[str, Any]) -> str:
+    """The label of a service that sets it in its file: it reads changed files without being replaced. Else empty."""
+    return str((service.get("labels") or {}).get(CONTENTS, ""))
 
 
 def mounted(service: Mapping[str, Any], model: Mapping[str, Any], places: Mapping[str, Path]) -> dict[str, Path | str]:
@@ -37,6 +46,8 @@ def mounted(service: Mapping[str, Any], model: Mapping[str, Any], places: Mappin
         places: where secrets are that do not lie where the model says.
     """
     found: dict[str, Path | str] = {}
+    if watched_by_itself(service):
+        return found
     for mount in service.get("volumes") or []:
         place = Path(mount.get("source") or "")
         if mount["type"] == "bind" and (mount.get("read_only") or place.is_file()):
@@ -77,7 +88,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
         yield from _file(path)
         return
     for file in sorted(path.rglob("*")):
-        if file.is_file():
+        if file.is_file() and not BY_PRODUCTS.intersection(file.parts):
             yield os.fsencode(file.relative_to(path))
             yield from _file(file)
 

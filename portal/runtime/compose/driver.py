@@ -12,7 +12,7 @@ from backups.process import Completed
 from portal.runtime.compose import argv, images, mending, occupied, record, usage
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import plan as compare
-from portal.runtime.compose.containers import ONE_OFF, PROJECT, Container, by_service, judge, read
+from portal.runtime.compose.containers import ONE_OFF, PROJECT, SERVICE, Container, by_service, judge, read
 from portal.runtime.compose.logs import Line, just_after, merged
 from portal.runtime.compose.logs import lines as log_lines
 from portal.runtime.compose.project import Rendering, View, described_services, install, rendering
@@ -174,9 +174,11 @@ class ComposeRuntime:
         location = locate(spec, state, self.paths)
         return View(spec, state, location, active(spec, location.settings))
 
-    def _containers(self, project: str) -> list[Container]:
+    def _containers(self, project: str, services: Collection[str] | None = None) -> list[Container]:
+        """The containers of these services (None: all of the project's), as they are now."""
         told = self.engine.containers(f"{PROJECT}={project}", f"{ONE_OFF}=False")
-        found = (self.engine.inspect(item["Id"]) for item in told)
+        wanted = (item["Id"] for item in told if services is None or item["Labels"].get(SERVICE) in services)
+        found = (self.engine.inspect(container) for container in wanted)
         return [read(tree) for tree in found if tree is not None]
 
     def _plan(self, view: View, rendered: Rendering) -> Plan:
@@ -202,7 +204,7 @@ class ComposeRuntime:
         """Remove the containers of services that are no part of the stack any more."""
         if not names:
             return
-        found = by_service(self._containers(view.spec.project))
+        found = by_service(self._containers(view.spec.project, names))
         self._halt(found, names)
         self.docker.run(argv.remove([container.id for name in names for container in found.get(name, ())]))
         record.save(view.record, record.load(view.record).without(set(names)))
@@ -222,7 +224,7 @@ class ComposeRuntime:
                     self._up(view, rendered, group, recreate=again)
 
         def check(names: Collection[str]) -> list[ServiceStatus]:
-            found, now = by_service(self._containers(project)), time.time()
+            found, now = by_service(self._containers(project, names)), time.time()
             return [
                 judge(name, known[name].title, found.get(name, ()), now=now, once=name in rendered.scope.once)
                 for name in names
@@ -238,13 +240,13 @@ class ComposeRuntime:
 
     def _up(self, view: View, rendered: Rendering, names: Collection[str], *, recreate: bool) -> None:
         project = view.spec.project
-        before = {container.id for container in self._containers(project)}
+        before = {container.id for container in self._containers(project, names)}
         try:
             self.docker.run(argv.up(project, view.file, names, recreate=recreate))
         except ComposeFailedError as error:
             raise self._blame(project, names, error) from None
         finally:
-            found = by_service(self._containers(project))
+            found = by_service(self._containers(project, names))
             fresh = {
                 name: rendered.wanted[name].kept(found[name][0].config_hash)
                 for name in names
@@ -254,14 +256,14 @@ class ComposeRuntime:
 
     def _blame(self, project: str, names: Collection[str], error: ComposeFailedError) -> StackRuntimeError:
         """Whose fault it was that Compose failed, as far as the containers tell."""
-        for container in self._containers(project):
-            if container.service in names and container.error:
+        for container in self._containers(project, names):
+            if container.error:
                 log = self._tail(project, container.service, FAILURE_LOG_LINES)
                 return ServiceFailedError(container.service, f"could not be started ({container.error})", log)
         return error
 
     def _log(self, project: str, service: str, lines: int, since: str = "") -> list[Line]:
-        found = [container for container in self._containers(project) if container.service == service]
+        found = self._containers(project, [service])
         told = ((self.engine.log(one.id, tail=lines, since=since), one.terminal) for one in found)
         return merged([log_lines(raw, terminal=terminal) for raw, terminal in told])
 

@@ -87,7 +87,7 @@ def rendering(docker: Docker, view: View) -> Rendering:
     places = {name: view.location.secret(name) for name in used}
     configs = {name: model["services"][name] for name in chosen.services}
     parts = {n: contents.digests(contents.mounted(config, model, places), key) for n, config in configs.items()}
-    digests = {name: contents.combined(found) for name, found in parts.items()}
+    digests = {n: contents.watched_by_itself(configs[n]) or contents.combined(found) for n, found in parts.items()}
     copies = {name: view.handed_out(name) for name in used}
     project = render(model, chosen, view.location, secrets=copies, contents=digests, niceness=view.spec.niceness)
     text = dump(project)

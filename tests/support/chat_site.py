@@ -50,6 +50,7 @@ def _nginx(folder: Path, rag: RagStack, frontend: int) -> Iterator[str]:
     values = {
         "RAGKEEP_RUN": str(folder),
         "RAGKEEP_PAGES": str(REPO / "config" / "nginx"),
+        "RAGKEEP_TRANSPORT": str(REPO / "config" / "nginx" / "plain.conf"),
         "RAGKEEP_CHAT_LISTEN": f"127.0.0.1:{port}",
         "RAGKEEP_PORTAL_LISTEN": f"127.0.0.1:{portal}",
         "RAGKEEP_API": rag.api_url.removeprefix("http://"),

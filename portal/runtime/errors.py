@@ -7,6 +7,7 @@ StackRuntimeError
 +-- UnknownServiceError   a service that the stack does not have
 +-- SupervisorGoneError   the supervisor cannot be started or does not answer
 +-- EngineGoneError       no Docker Engine answers
++-- ComposeMissingError   there is no docker command, or it has no Compose
 +-- ComposeFailedError    a docker command failed; carries the end of what it said
 +-- ImageMissingError     an image is not here and could neither be pulled nor built
 """
@@ -89,6 +90,15 @@ class EngineGoneError(StackRuntimeError):
     def __init__(self, host: str, reason: str) -> None:
         self.host = host
         super().__init__(f"no Docker Engine answers at {host}: {reason}", "start Docker, or set DOCKER_HOST")
+
+
+class ComposeMissingError(StackRuntimeError):
+    """There is no docker command here, or it has no Compose."""
+
+    code = "compose_missing"
+
+    def __init__(self) -> None:
+        super().__init__("docker compose is not here", "install Docker with its Compose plugin, version 2")
 
 
 class ComposeFailedError(StackRuntimeError):

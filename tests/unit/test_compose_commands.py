@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from portal.runtime.compose import argv, contents
+from portal.runtime.compose import ComposeRuntime, argv, contents
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import CONTENTS
 from portal.runtime.compose.engine import Engine
 from portal.runtime.compose.render import dump, image, published, render, replicas, scope
-from portal.runtime.errors import EngineGoneError
+from portal.runtime.errors import ComposeMissingError, EngineGoneError
+from portal.runtime.paths import RuntimePaths
 from portal.runtime.translate import Location
 from tests.support import tiny_stack
 
@@ -36,6 +37,16 @@ def test_up_leaves_nothing_to_composes_own_judgement() -> None:
     first = [*BASE, *GIVEN, "--file", "/r.json", "up", "--detach", "--no-deps", "--no-build", "--pull", "never"]
     assert argv.up("p", Path("/r.json"), ["a", "b"], recreate=True) == [*first, "--force-recreate", "a", "b"]
     assert argv.up("p", Path("/r.json"), ["a"], recreate=False) == [*first, "--no-recreate", "a"]
+
+
+def test_a_missing_compose_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny_stack.tiny("p", tmp_path)
+    runtime = ComposeRuntime(RuntimePaths(tmp_path / "var"), Docker("unix:///nowhere", tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ComposeMissingError):
+        runtime.plan(spec)
+    (problem,) = runtime.validate(spec)
+    assert "install Docker with its Compose plugin" in problem.remedy
 
 
 def test_what_ends_a_project_needs_no_file() -> None:
@@ -110,6 +121,13 @@ def test_what_a_service_needs_and_only_containers_have_runs_too() -> None:
     assert chosen.once == {"prepare"}
 
 
+def test_a_service_without_replicas_does_not_run() -> None:
+    found = model(store={"image": "i", "deploy": {"replicas": 0}})
+    chosen = scope(found, tiny_stack.tiny().services, [], {})
+    assert list(chosen.services) == ["front", "middle"]
+    assert chosen.services["middle"].depends_on == ()
+
+
 def test_a_part_of_a_stack_does_not_bring_back_the_rest() -> None:
     spec = tiny_stack.tiny().derive(services=["middle"])
     chosen = scope(model(), spec.services, ["front", "store"], {})
@@ -135,7 +153,7 @@ def test_ports_are_published_where_the_stack_is() -> None:
 
 
 def test_secrets_contents_and_niceness_are_written_into_the_file() -> None:
-    found = {**model(), "secrets": {"key": {"file": "/old/key"}, "own": {"file": "/old/own"}}}
+    found = {**model(), "secrets": {"key": {"environment": "KEY"}, "own": {"file": "/old/own"}}}
     chosen = scope(found, tiny_stack.tiny().services, [], {})
     rendered = render(
         found, chosen, location(), secrets={"key": Path("/new/key")}, contents={"store": "abc"}, niceness=10

@@ -24,6 +24,11 @@ def compose(project: str, files: Sequence[Path | str], folder: Path | None = Non
     return words
 
 
+def version() -> list[str]:
+    """Succeeds when there is a Compose at all."""
+    return [DOCKER, "compose", "version"]
+
+
 def model(project: str, files: Sequence[Path], folder: Path) -> list[str]:
     """Print the files as one, with all variables, anchors, includes and defaults resolved."""
     return [*compose(project, files, folder), "config", "--format", "json"]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backups import process
+from portal.runtime.compose import argv
 from portal.runtime.compose.engine import Engine
 from portal.runtime.errors import ComposeFailedError
 
+VERSION_SECONDS = 30.0
 SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -36,6 +38,15 @@ class Docker:
     def engine(self) -> Engine:
         return Engine(self.host)
 
+    @property
+    def has_compose(self) -> bool:
+        """Whether there is a docker command with a Compose of its own."""
+        try:
+            self.run(argv.version(), timeout=VERSION_SECONDS)
+        except ComposeFailedError:
+            return False
+        return True
+
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The environment of a command: a Compose file can name these variables, and no others of ours."""
         own = {"PATH": os.environ.get("PATH", os.defpath), "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.config)}
@@ -43,7 +54,7 @@ class Docker:
 
     def run(
         self,
-        argv: Sequence[str],
+        words: Sequence[str],
         *,
         variables: Mapping[str, str] | None = None,
         stdin: str | None = None,
@@ -60,14 +71,14 @@ class Docker:
             # Whoever takes over from us must not find a command of ours still at work. Compose looks for files where it
             # is started when it is given none; there must not be any.
             return process.run(
-                process.die_with_parent(argv), env=env, cwd="/", stdin=stdin, timeout=timeout, check=check
+                process.die_with_parent(words), env=env, cwd="/", stdin=stdin, timeout=timeout, check=check
             )
         except process.ProcessError as error:
-            raise ComposeFailedError(_verb(argv), error.reason, error.stderr) from None
+            raise ComposeFailedError(_verb(words), error.reason, error.stderr) from None
 
 
-def _verb(argv: Sequence[str]) -> str:
+def _verb(words: Sequence[str]) -> str:
     """`docker compose up`, `docker stop`: the command without its arguments."""
-    verbs = {"config", "up", "pull", "build", "down", "stop", "rm", "rename", "exec"}
-    named = next((word for word in argv[1:] if word in verbs), "")
-    return " ".join(word for word in ("docker", "compose" if "compose" in argv[:2] else "", named) if word)
+    verbs = {"version", "config", "up", "pull", "build", "down", "stop", "rm", "rename", "exec"}
+    named = next((word for word in words[1:] if word in verbs), "")
+    return " ".join(word for word in ("docker", "compose" if "compose" in words[:2] else "", named) if word)

@@ -19,6 +19,7 @@ from portal.runtime.compose.project import Rendering, View, described_services, 
 from portal.runtime.compose.render import published
 from portal.runtime.errors import (
     ComposeFailedError,
+    ComposeMissingError,
     EngineGoneError,
     PortTakenError,
     ServiceFailedError,
@@ -70,7 +71,7 @@ class ComposeRuntime:
             taken = self._taken(view, rendered, rendered.wanted)
         except StackFileError as error:
             return (Problem(error.path, error.message, error.remedy),)
-        except EngineGoneError as error:
+        except (EngineGoneError, ComposeMissingError) as error:
             return (Problem("", error.message, error.remedy),)
         problems = [
             Problem(f"secrets.{name}", f"the file {file} does not exist", "create it with one line")
@@ -112,6 +113,7 @@ class ComposeRuntime:
         self._mend(spec.project)
         self._discard(view, [change.service for change in plan.changes if change.action is Action.REMOVE])
         install(view, rendered)
+        self._remember(view, rendered, [change.service for change in plan.changes if change.action is Action.KEEP])
         self._startup(view, rendered, plan, report).run(begin, scope, timeout)
         return plan
 
@@ -156,9 +158,7 @@ class ComposeRuntime:
 
     def exec(self, spec: StackSpec, service: str, argv_: Sequence[str], *, timeout: float | None = None) -> Completed:
         name = spec.service(service).name
-        up = [
-            container for container in self._containers(spec.project) if container.service == name and container.is_up
-        ]
+        up = [container for container in self._containers(spec.project, [name]) if container.is_up]
         if not up:
             raise StackRuntimeError(f"service {name} does not run", "start it first")
         return self.docker.run(argv.execute(up[0].id, argv_), timeout=timeout, check=False)
@@ -246,13 +246,14 @@ class ComposeRuntime:
         except ComposeFailedError as error:
             raise self._blame(project, names, error) from None
         finally:
-            found = by_service(self._containers(project, names))
-            fresh = {
-                name: rendered.wanted[name].kept(found[name][0].config_hash)
-                for name in names
-                if name in found and not (recreate and any(container.id in before for container in found[name]))
-            }
-            record.save(view.record, record.load(view.record).started(fresh))
+            now = {container.service for container in self._containers(project, names) if container.id in before}
+            self._remember(view, rendered, [name for name in names if not (recreate and name in now)])
+
+    def _remember(self, view: View, rendered: Rendering, names: Collection[str]) -> None:
+        """Keep what these services were started with, as far as they have containers."""
+        found = by_service(self._containers(view.spec.project, names))
+        fresh = {name: rendered.wanted[name].kept(containers[0].config_hash) for name, containers in found.items()}
+        record.save(view.record, record.load(view.record).started(fresh))
 
     def _blame(self, project: str, names: Collection[str], error: ComposeFailedError) -> StackRuntimeError:
         """Whose fault it was that Compose failed, as far as the containers tell."""

@@ -15,7 +15,7 @@ from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import Wanted
 from portal.runtime.compose.record import write_private
 from portal.runtime.compose.render import Model, Scope, dump, image, render, scope
-from portal.runtime.errors import ComposeFailedError, StackFileError
+from portal.runtime.errors import ComposeFailedError, ComposeMissingError, StackFileError
 from portal.runtime.spec import ServiceSpec, StackSpec
 from portal.runtime.state import StackState, write_state
 from portal.runtime.translate import Location
@@ -76,6 +76,7 @@ def rendering(docker: Docker, view: View) -> Rendering:
 
     Raises:
         StackFileError: Compose refuses them.
+        ComposeMissingError: there is no Compose.
         EngineGoneError: no engine answers.
     """
     model = _model(docker, view)
@@ -126,6 +127,8 @@ def _model(docker: Docker, view: View) -> Model:
     try:
         told = docker.run(command, variables=view.state.settings, timeout=COMMAND_SECONDS)
     except ComposeFailedError as error:
+        if not docker.has_compose:
+            raise ComposeMissingError from None
         said = error.said.splitlines()
         raise StackFileError(view.source.name, said[-1] if said else error.message) from None
     model: Model = json.loads(told.stdout)

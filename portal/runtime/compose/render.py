@@ -43,12 +43,14 @@ def scope(
 ) -> Scope:
     """The services of `model` that run: those of the stack, and what they depend on that only containers need.
 
+    A service that is to have no containers (`replicas: 0`) is none of them.
+
     Args:
         active: services of the stack that run here.
         kept_out: services of the stack that do not, even if another depends on them.
         titles: what people call those that are not among `active`.
     """
-    configs = model["services"]
+    configs = {name: config for name, config in model["services"].items() if replicas(config) > 0}
     names = [name for name in active if name in configs]
     for name in names:
         names.extend(need for need in _needs(configs[name]) if need in configs and need not in {*kept_out, *names})
@@ -128,6 +130,7 @@ def render(
             config["cpu_shares"] = max(2, int(DEFAULT_SHARES / 1.25**niceness))
     for name, file in secrets.items():
         if name in (found.get("secrets") or {}):
+            found["secrets"][name].pop("environment", None)
             found["secrets"][name]["file"] = str(file)
     return found
 

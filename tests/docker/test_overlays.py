@@ -106,6 +106,18 @@ def test_the_authorities_of_a_site_reach_every_build(engine: Engine, tmp_path: P
     )
 
 
+def test_the_networks_take_the_subnets_they_are_given(engine: Engine, tmp_path: Path) -> None:
+    new = project(engine, tmp_path, "subnets", RAGKEEP_SUBNET_BACKEND="10.213.7.0/24")
+    found = {name: network["ipam"]["config"][0]["subnet"] for name, network in new.config()["networks"].items()}
+    assert found == {
+        "edge": "172.30.0.0/24",
+        "front": "172.30.1.0/24",
+        "backend": "10.213.7.0/24",
+        "outlet": "172.30.3.0/24",
+    }
+    assert new.config()["networks"]["backend"]["internal"] is True
+
+
 # --- TLS
 
 
@@ -233,7 +245,7 @@ def test_an_edit_to_the_chat_is_served_within_seconds(development: DockerStack, 
 
 
 def test_combinations_of_files_are_valid(engine: Engine, tmp_path: Path) -> None:
-    overlays = ("offline", "dev", "production", "staging", "gpu", "ca")
+    overlays = ("offline", "dev", "production", "staging", "gpu", "ca", "subnets")
     for number, chosen in enumerate(itertools.combinations(overlays, 2)):
         settings = {"RAGKEEP_CERTIFICATES": "/etc", "RAGKEEP_CA": "/etc/hosts"}
         assert project(engine, tmp_path / str(number), *chosen, **settings).config()["name"].startswith("test-"), chosen

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from backups import process
 from tests.support.servers import wait_until
@@ -27,8 +28,8 @@ def missing() -> str | None:
 
 
 @contextmanager
-def outside() -> Iterator[tuple[str, int]]:
-    """Make it; yields its address and port."""
+def outside(empty: Path) -> Iterator[tuple[str, int]]:
+    """Make it; yields its address and port. The server shows the folder `empty`."""
     name = f"out{os.getpid()}"
     link, far = f"v{os.getpid()}", f"w{os.getpid()}"
     inside = ["ip", "netns", "exec", name]
@@ -39,7 +40,7 @@ def outside() -> Iterator[tuple[str, int]]:
         process.run(["ip", "link", "set", link, "up"])
         process.run([*inside, "ip", "addr", "add", f"{THERE}/30", "dev", far])
         process.run([*inside, "ip", "link", "set", far, "up"])
-        serve = [sys.executable, "-m", "http.server", "--bind", THERE, "--directory", os.devnull, str(PORT)]
+        serve = [sys.executable, "-m", "http.server", "--bind", THERE, "--directory", str(empty), str(PORT)]
         with process.Running([*inside, *serve]) as server:
             server.discard_output()
             wait_until(_answers, what="the server outside", seconds=10)

@@ -151,7 +151,7 @@ def variables_of_stack_files() -> Iterator[str]:
     for name in STACK_FILES:
         text = text_of(ROOT / name)
         yield from re.findall(r"(?<!\$)\$\{([A-Z_][A-Z0-9_]*)", text)
-        for service in yaml.safe_load(text)["services"].values():
+        for service in yaml.safe_load(text).get("services", {}).values():
             yield from service.get("environment", {})
 
 

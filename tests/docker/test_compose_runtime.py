@@ -29,7 +29,7 @@ from portal.runtime.errors import (
 from portal.runtime.paths import CHECKOUT, RuntimePaths
 from portal.runtime.ports import free_ports
 from portal.runtime.protocol import Action, State
-from portal.runtime.spec import StackSpec
+from portal.runtime.spec import StackSpec, load_stack
 from tests.support import tiny_stack
 from tests.support.docker_engine import Engine
 from tests.support.servers import wait_until
@@ -156,6 +156,22 @@ def test_published_ports_lie_at_the_stacks_base_port(runtime: ComposeRuntime, pr
         runtime.apply(other)
     assert taken.value.ports == {base: f"service a of the Compose project {project}"}
     assert [status.state for status in runtime.status(other)] == [State.STOPPED] * 2
+
+
+def test_a_port_that_a_setting_chose_wins_over_the_base_port(
+    runtime: ComposeRuntime, engine: Engine, project: str, tmp_path: Path
+) -> None:
+    base, port = free_ports(2)
+    listening = {"x-ragkeep": {"ports": {"80": 0, "81": 1}}}
+    ports = ["${RAGKEEP_LISTEN:-127.0.0.1}:${PORT:-8080}:80", "${RAGKEEP_LISTEN:-127.0.0.1}:8081:81"]
+    spec = stack(tmp_path, project, a=sleeper(ports=ports, **listening))
+    spec = spec.derive(base_port=base, listen="127.0.0.2", settings={"PORT": str(port)})
+    runtime.apply(spec)
+    told = engine.docker("port", ids(engine, project)["a"][0]).stdout.splitlines()
+    assert sorted(told) == [f"80/tcp -> 127.0.0.2:{port}", f"81/tcp -> 127.0.0.2:{base + 1}"]
+    again = stack(tmp_path, project, a=sleeper(ports=ports, **listening))
+    assert [runtime.locate(again).port("a", inside) for inside in (80, 81)] == [port, base + 1]
+    assert runtime.plan(again).is_empty
 
 
 def test_a_port_that_a_process_holds_is_named_with_it(runtime: ComposeRuntime, project: str, tmp_path: Path) -> None:
@@ -366,3 +382,19 @@ def test_stats_tell_memory_and_processor_time(runtime: ComposeRuntime, project: 
     used = runtime.stats(spec)["a"]
     assert 30 << 20 < used.memory_bytes < 90 << 20
     assert used.processes == 1
+
+
+@pytest.mark.parametrize("overlays", [(), ("offline",), ("dev",), ("staging",), ("offline", "production")])
+def test_the_products_own_files_can_be_planned(
+    runtime: ComposeRuntime, tmp_path: Path, overlays: tuple[str, ...]
+) -> None:
+    folder = runtime.paths.stack_file.parent
+    settings = {"RAGKEEP_CERTIFICATES": str(tmp_path), "OLLAMA_URL": "" if overlays else "http://elsewhere:11434"}
+    spec = load_stack(runtime.paths.stack_file, project="own").derive(
+        overlays=[folder / f"{name}.yaml" for name in overlays], settings=settings
+    )
+    lasting = [name for name in spec.services if overlays or name != "ollama"]
+    plan = runtime.plan(spec)
+    assert [change.service for change in plan.changes] == [*lasting, *spec.once]
+    assert {change.action for change in plan.changes} == {Action.CREATE}
+    assert {problem.path for problem in runtime.validate(spec)} == {f"secrets.{name}" for name in spec.secrets}

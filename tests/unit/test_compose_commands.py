@@ -13,7 +13,8 @@ from portal.runtime.compose import ComposeRuntime, argv, contents
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import CONTENTS
 from portal.runtime.compose.engine import Engine
-from portal.runtime.compose.render import dump, image, published, render, replicas, scope
+from portal.runtime.compose.publishing import chosen, published
+from portal.runtime.compose.render import dump, image, render, replicas, scope
 from portal.runtime.errors import ComposeMissingError, EngineGoneError
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.translate import Location
@@ -139,17 +140,42 @@ def test_a_part_of_a_stack_does_not_bring_back_the_rest() -> None:
 
 def test_ports_are_published_where_the_stack_is() -> None:
     ports = [
-        {"target": 8003, "published": "8080", "host_ip": "0.0.0.0", "protocol": "tcp"},
+        {"target": 8003, "published": "8080", "host_ip": "127.0.0.1", "protocol": "tcp"},
         {"target": 9999, "published": "9999", "protocol": "tcp"},
         {"target": 8003, "protocol": "udp"},
     ]
     found = model(front={"image": "i", "ports": ports})
-    chosen = scope(found, tiny_stack.tiny().services, [], {})
-    front = render(found, chosen, location(listen="10.0.0.1"), secrets={}, contents={})["services"]["front"]
-    assert front["ports"][0] == {"target": 8003, "published": "20003", "host_ip": "10.0.0.1", "protocol": "tcp"}
-    assert front["ports"][1:] == ports[1:]
-    assert published(front) == {20003, 9999}
+    chosen_services = scope(found, tiny_stack.tiny().services, [], {})
+    place = location(listen="10.0.0.1")
+    front = render(found, chosen_services, place, secrets={}, contents={})["services"]["front"]
+    assert front["ports"] == [
+        {"target": 8003, "published": "20003", "host_ip": "127.0.0.1", "protocol": "tcp"},
+        {"target": 9999, "published": "9999", "host_ip": "10.0.0.1", "protocol": "tcp"},
+        {"target": 8003, "protocol": "udp"},
+    ]
+    assert published(front) == {8003: 20003, 9999: 9999}
     assert ports[0]["published"] == "8080", "the model itself stays as it is"
+    kept = {"front": frozenset({8003})}
+    front = render(found, chosen_services, place, secrets={}, contents={}, chosen_ports=kept)["services"]["front"]
+    assert published(front) == {8003: 8080, 9999: 9999}
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ("${LISTEN:-127.0.0.1}:${PORT:-8080}:80", {80}),
+        ("${LISTEN:-127.0.0.1}:${PORT:-8080}:80/tcp", {80}),
+        ({"target": 80, "published": "${PORT}"}, {80}),
+        ("${LISTEN:-127.0.0.1}:8080:80", set()),
+        ("127.0.0.1:${OTHER:-8080}:80", set()),
+        ("${EMPTY:-8080}:80", set()),
+        ("8080:80", set()),
+        (80, set()),
+    ],
+)
+def test_a_port_that_a_setting_chose_is_known(entry: object, found: set[int]) -> None:
+    settings = {"PORT": "443", "LISTEN": "0.0.0.0", "EMPTY": ""}
+    assert chosen([{"services": {"a": {"ports": [entry]}}}, {"services": {"a": None}}], settings) == {"a": found}
 
 
 def test_secrets_contents_and_niceness_are_written_into_the_file() -> None:
@@ -239,4 +265,4 @@ def test_a_stack_without_a_key_gets_a_new_one_each_time(tmp_path: Path) -> None:
 
 
 def test_ranges_of_ports_are_left_to_docker() -> None:
-    assert published({"ports": [{"target": 1, "published": "1-2"}]}) == frozenset()
+    assert published({"ports": [{"target": 1, "published": "1-2"}]}) == {}

@@ -15,8 +15,8 @@ from portal.runtime.compose.comparison import plan as compare
 from portal.runtime.compose.containers import ONE_OFF, PROJECT, SERVICE, Container, by_service, judge, read
 from portal.runtime.compose.logs import Line, just_after, merged
 from portal.runtime.compose.logs import lines as log_lines
-from portal.runtime.compose.project import Rendering, View, described_services, install, rendering
-from portal.runtime.compose.render import published
+from portal.runtime.compose.project import Rendering, View, described_services, install, read_tree, rendering
+from portal.runtime.compose.publishing import published
 from portal.runtime.errors import (
     ComposeFailedError,
     ComposeMissingError,
@@ -62,7 +62,12 @@ class ComposeRuntime:
 
         Its volumes are Docker's: they have no folder of ours.
         """
-        return self._view(spec).location
+        view = self._view(spec)
+        ports = {name: dict(inner) for name, inner in view.location.ports.items()}
+        for name, kept in record.load(view.record).services.items():
+            known = ports.get(name, {})
+            known.update({inside: port for inside, port in published(kept.config).items() if inside in known})
+        return replace(view.location, ports=ports)
 
     def validate(self, spec: StackSpec) -> tuple[Problem, ...]:
         view = self._view(spec)
@@ -127,7 +132,7 @@ class ComposeRuntime:
         for layer in reversed(layers(spec.services)):
             self._halt(found, [name for name in layer if name in names])
         if services is None:
-            others = set(described_services(view.source)) - set(spec.once)
+            others = set(described_services(read_tree(view.source))) - set(spec.once)
             self._halt(found, [name for name in found if name not in {*others, *names}])
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
@@ -188,7 +193,7 @@ class ComposeRuntime:
         return compare(rendered.wanted, running, record.load(view.record))
 
     def _taken(self, view: View, rendered: Rendering, names: Collection[str]) -> dict[int, str]:
-        wanted = {port for name in names for port in published(rendered.wanted[name].config)}
+        wanted = {port for name in names for port in published(rendered.wanted[name].config).values()}
         return occupied.taken(self.engine, view.spec.project, wanted)
 
     def _mend(self, project: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from portal.runtime.compose import argv, contents
+from portal.runtime.compose import argv, contents, publishing
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import Wanted
 from portal.runtime.compose.record import write_private
@@ -55,6 +55,11 @@ class View:
         """The stack file; Compose is started elsewhere."""
         return self.spec.file.resolve()
 
+    @property
+    def files(self) -> list[Path]:
+        """The stack file and its overlays."""
+        return [self.source, *(overlay.resolve() for overlay in self.spec.overlays)]
+
     def handed_out(self, secret: str) -> Path:
         """The copy of a secret that containers mount."""
         return self.folder / "secrets" / secret
@@ -80,7 +85,8 @@ def rendering(docker: Docker, view: View) -> Rendering:
         EngineGoneError: no engine answers.
     """
     model = _model(docker, view)
-    described = described_services(view.source)
+    files = [read_tree(file) for file in view.files]
+    described = described_services(files[0])
     kept_out = set(described) - set(view.services) - set(view.spec.once)
     chosen = scope(model, view.services, kept_out, described)
     used = _used_secrets(view, model, chosen)
@@ -90,7 +96,15 @@ def rendering(docker: Docker, view: View) -> Rendering:
     parts = {n: contents.digests(contents.mounted(config, model, places), key) for n, config in configs.items()}
     digests = {n: contents.watched_by_itself(configs[n]) or contents.combined(found) for n, found in parts.items()}
     copies = {name: view.handed_out(name) for name in used}
-    project = render(model, chosen, view.location, secrets=copies, contents=digests, niceness=view.spec.niceness)
+    project = render(
+        model,
+        chosen,
+        view.location,
+        secrets=copies,
+        contents=digests,
+        chosen_ports=publishing.chosen(files, view.state.settings),
+        niceness=view.spec.niceness,
+    )
     text = dump(project)
     hashes = _hashes(docker, view, text)
     images = {name: image(view.spec.project, name, config) for name, config in configs.items()}
@@ -111,21 +125,26 @@ def rendering(docker: Docker, view: View) -> Rendering:
     return Rendering(text, chosen, wanted, used, key)
 
 
-def described_services(file: Path) -> dict[str, str]:
-    """The services that the stack file itself describes, with what people call them."""
+def read_tree(file: Path) -> Mapping[str, Any]:
+    """A Compose file as it was written; empty when it is gone or no mapping."""
     try:
-        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return {}
-    found = (tree or {}).get("services") or {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def described_services(tree: Mapping[str, Any]) -> dict[str, str]:
+    """The services that the stack file itself describes, with what people call them."""
+    found = tree.get("services") or {}
     return {name: ((config or {}).get("x-ragkeep") or {}).get("title", name) for name, config in found.items()}
 
 
 def _model(docker: Docker, view: View) -> Model:
-    files = [view.source, *(overlay.resolve() for overlay in view.spec.overlays)]
-    command = argv.model(view.spec.project, files, view.source.parent)
+    command = argv.model(view.spec.project, view.files, view.source.parent)
+    variables = {publishing.LISTEN: view.state.listen, **view.state.settings}
     try:
-        told = docker.run(command, variables=view.state.settings, timeout=COMMAND_SECONDS)
+        told = docker.run(command, variables=variables, timeout=COMMAND_SECONDS)
     except ComposeFailedError as error:
         if not docker.has_compose:
             raise ComposeMissingError from None

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from portal.runtime.compose.containers import CONTENTS
+from portal.runtime.compose.publishing import Chosen, publish
 from portal.runtime.spec import Ready, ServiceSpec
 from portal.runtime.translate import Location
 
@@ -109,6 +110,7 @@ def render(
     *,
     secrets: Mapping[str, Path],
     contents: Mapping[str, str],
+    chosen_ports: Chosen = MappingProxyType({}),
     niceness: int = 0,
 ) -> Model:
     """The project as it is handed to Compose.
@@ -116,6 +118,7 @@ def render(
     Args:
         secrets: where each secret of the stack lies for the containers; others stay as the model says.
         contents: per service, the digest of what it mounts.
+        chosen_ports: per service, the ports inside that stay published where the model says.
         niceness: 0 to 19, as of a process; turned into a share of the processor with the kernel's own steps.
     """
     found = deepcopy(model)
@@ -123,7 +126,7 @@ def render(
     found["services"] = {name: found["services"][name] for name in chosen.services}
     for name, config in found["services"].items():
         _keep_needs(config, chosen.services)
-        _publish(config, location.ports.get(name, {}), location.listen)
+        publish(config, location.ports.get(name, {}), location.listen, chosen_ports.get(name, ()))
         if contents.get(name):
             config["labels"] = {**(config.get("labels") or {}), CONTENTS: contents[name]}
         if niceness:
@@ -142,13 +145,6 @@ def _keep_needs(config: Model, names: Collection[str]) -> None:
         config["depends_on"] = needs
 
 
-def _publish(config: Model, ports: Mapping[int, int], listen: str) -> None:
-    """Put the published ports where the stack's base port and address say; ports it does not know stay."""
-    for entry in config.get("ports") or []:
-        if entry.get("published") and entry["target"] in ports:
-            entry.update(published=str(ports[entry["target"]]), host_ip=listen)
-
-
 def dump(model: Model) -> str:
     """The model as text that Compose reads back unchanged.
 
@@ -156,12 +152,6 @@ def dump(model: Model) -> str:
     """
     text = json.dumps(model, indent=1, ensure_ascii=False)
     return AWKWARD.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
-
-
-def published(config: Mapping[str, Any]) -> frozenset[int]:
-    """The ports of this host that a service publishes."""
-    words = [str(entry.get("published", "")) for entry in config.get("ports") or []]
-    return frozenset(int(word) for word in words if word.isdigit())
 
 
 def replicas(config: Mapping[str, Any]) -> int:

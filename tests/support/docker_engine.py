@@ -27,6 +27,7 @@ from tests.support.servers import REPO, wait_until
 
 STATE = REPO / "var" / "cache" / "docker"
 BASE_IMAGE = "ragkeep/base:trixie"
+KEPT_CACHE = "6GB"
 # Package of the distribution -> the plugin inside it.
 PLUGINS = {"docker-compose": "docker-compose", "docker-buildx": "docker-buildx"}
 PLUGIN_FOLDERS = ("usr/libexec/docker/cli-plugins", "usr/lib/docker/cli-plugins")
@@ -111,7 +112,7 @@ def running(state: Path = STATE) -> Iterator[Engine]:
         try:
             yield own
         finally:
-            _leave(state, users.fileno())
+            _leave(own, state, users.fileno())
 
 
 def base_image(engine: Engine) -> str:
@@ -176,12 +177,15 @@ def _start(state: Path, engine: Engine) -> None:
         raise NoEngineError(f"dockerd did not start on this machine; the end of {log}:\n{tail}")
 
 
-def _leave(state: Path, users: int) -> None:
+def _leave(engine: Engine, state: Path, users: int) -> None:
     with _alone(state):
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
+        # What every build leaves behind would fill the disk in the end.
+        for words in (("image", "prune", "--force"), ("builder", "prune", "--force", "--keep-storage", KEPT_CACHE)):
+            engine.docker(*words, timeout=300, check=False)
         pidfile = state / "run" / "docker.pid"
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             pid = int(pidfile.read_text())

@@ -21,6 +21,7 @@ from tests.support.docker_engine import Engine
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(500)]
 
 OURS, PLAIN = "planours", "planplain"
+MARK = "ragkeep.test.rebuilt"
 REBUILT = "ragkeep/tiny-rebuilt:1"
 Changes = dict[str, Any]
 
@@ -112,7 +113,7 @@ def ids(engine: Engine, project: str) -> dict[str, set[str]]:
 def rebuild(engine: Engine, mark: str) -> None:
     """Give the name another image with the same contents."""
     container = engine.docker("create", tiny_stack.IMAGE, "true").stdout.strip()
-    engine.docker("commit", "--change", f"LABEL mark={mark}", container, REBUILT)
+    engine.docker("commit", "--change", f"LABEL {MARK}={mark}", container, REBUILT)
     engine.docker("rm", container)
 
 
@@ -124,6 +125,8 @@ def runtime(engine: Engine, tmp_path: Path) -> Iterator[ComposeRuntime]:
     yield found
     for project in (OURS, PLAIN):
         engine.docker("compose", "--project-name", project, "down", "--volumes", "--timeout", "1", timeout=200)
+    made = engine.docker("images", "--all", "--quiet", "--filter", f"label={MARK}").stdout.split()
+    engine.docker("image", "rm", "--force", "ragkeep/tiny-alias:1", *made)
 
 
 def replaced(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:

@@ -12,7 +12,10 @@ from tests.support.product import Product, running
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", default="2", metavar="N|all", help="at how many steps of each operation to kill; 2 unless told"
+        "--kills",
+        default="2",
+        metavar="N|all|NAME",
+        help="at how many steps of each operation to kill, or which; 2 unless told",
     )
     parser.addoption(
         "--cut-seconds", default=3.0, type=float, metavar="N", help="how long the network stays cut; 3 unless told"

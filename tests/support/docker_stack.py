@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,8 @@ from tests.support.servers import REPO
 FOLDER = REPO / "compose"
 FILES = (FOLDER / "stack.yaml", FOLDER / "offline.yaml")
 SECRETS = ("postgres_password", "redis_password", "internal_token", "admin_password")
-# The group that the files of the secrets belong to, and every container that has one is in.
-SECRETS_GROUP = 1000
+# The group that the files of the secrets belong to, and every container that has one is in; only root may choose.
+SECRETS_GROUP = 1000 if os.geteuid() == 0 else os.getegid()
 BUILD_SECONDS = 1800
 START_SECONDS = 400
 

@@ -73,6 +73,6 @@ def _run(paths: list[str], arguments: tuple[str, ...], *, as_caller: bool) -> in
     words = [sys.executable, "-m", "pytest", *paths, *arguments]
     if as_caller:
         # What root writes into the shared cache nobody else could change.
-        return process.call([*words, "-p", "no:cacheprovider"], cwd=root)
+        return process.call([*words, "-o", f"cache_dir={var / 'cache' / 'pytest-caller'}"], cwd=root)
     prefix = drop_prefix(root, var, Path(sys.executable))
     return process.call([*prefix, *words], env=child_environment(var, dropped=bool(prefix)), cwd=root)

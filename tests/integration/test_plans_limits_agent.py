@@ -13,7 +13,7 @@ from tests.support.sample_stack import SampleStack, program, run_agent, sample_s
 
 pytestmark = pytest.mark.integration
 
-LIMITS = {"upload_kib": 50_000, "download_kib": 60_000, "nice": 9, "processors": 2}
+LIMITS = {"upload_kib": 50_000, "download_kib": 60_000, "nice": 12, "processors": 2}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_restic_is_bounded_and_stands_back(stack: SampleStack, tmp_path: Path) -
     ended = run_agent(stack.job_with(tools={"restic": restic}, limits=LIMITS))
     assert ended.last["state"] == "complete", ended
     (stored,) = [line.split() for line in log.read_text().splitlines() if " backup " in line]
-    assert stored[:2] == [str(max(mine, 9)), "2"]
+    assert stored[:2] == [str(max(mine, 12)), "2"]
     assert stored[2:6] == ["--limit-upload", "50000", "--limit-download", "60000"]
 
 
@@ -46,6 +46,6 @@ def test_the_freeze_does_not_stand_back(stack: SampleStack) -> None:
 
 
 def test_a_limit_that_is_none_is_named(stack: SampleStack) -> None:
-    ended = run_agent({**stack.job(), "limits": {"nice": 99}})
+    ended = run_agent({**stack.job(), "limits": {"nice": 129}})
     assert (ended.status, ended.last["code"]) == (1, "job_invalid")
     assert "job.limits.nice: expected a whole number from 0 to 19, got 99" in ended.last["message"]

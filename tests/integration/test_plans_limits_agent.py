@@ -46,6 +46,6 @@ def test_the_freeze_does_not_stand_back(stack: SampleStack) -> None:
 
 
 def test_a_limit_that_is_none_is_named(stack: SampleStack) -> None:
-    ended = run_agent({**stack.job(), "limits": {"nice": 129}})
+    ended = run_agent({**stack.job(), "limits": {"nice": 99}})
     assert (ended.status, ended.last["code"]) == (1, "job_invalid")
     assert "job.limits.nice: expected a whole number from 0 to 19, got 99" in ended.last["message"]

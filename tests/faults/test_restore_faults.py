@@ -29,9 +29,10 @@ def taken(product: Product) -> Iterator[str]:
     with product.api() as api:
         added = upload(api, {"faults-restore.txt": b"A set that other programs wrote is looked at with care.\n" * 20})
         settled(api, len(added))
-        set_id = str(product.json("backup")["set_id"])
-        yield set_id
-        product.manage("sets", "delete", set_id, "--yes")
+    set_id = str(product.json("backup")["set_id"])
+    yield set_id
+    product.manage("sets", "delete", set_id, "--yes")
+    with product.api() as api:  # a restore ends every session
         for document in added.values():
             api.delete(f"/api/documents/{document}").raise_for_status()
 

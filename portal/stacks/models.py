@@ -1,8 +1,12 @@
-"""Stacks."""
+"""Stacks, and the releases that were deployed to them."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
+from django.db.models import Q
+
+from portal.operations.models import Operation
 
 
 class StackState(models.TextChoices):
@@ -28,3 +32,60 @@ class Stack(models.Model):
     def target(self) -> str:
         """How operations and claims name it."""
         return f"stack:{self.name}"
+
+
+class ReleaseState(models.TextChoices):
+    """What became of a release."""
+
+    CANDIDATE = "candidate"
+    CURRENT = "current"
+    KEPT = "kept"
+    FAILED = "failed"
+
+
+class Release(models.Model):
+    """What was deployed, or was to be: written once, only its state moves on.
+
+    Values of the environment are in no column. They stand, with the whole file as the engine gets it, in `sealed_file`
+    for the portal's own account alone; here are their names with keyed digests, which tell a change and nothing else.
+    """
+
+    stack = models.ForeignKey(Stack, on_delete=models.CASCADE, related_name="releases")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=9, choices=ReleaseState.choices, default=ReleaseState.CANDIDATE)
+    runtime = models.CharField(max_length=20)
+    # The deployed file with every value of an environment left out.
+    outline = models.TextField()
+    # {service: {"reference": "postgres:18.4", "id": "sha256:..."}}; ids are empty where the runtime knows no images.
+    images = models.JSONField(default=dict)
+    # {service: {mounted file: digest}}
+    contents = models.JSONField(default=dict)
+    # {name: keyed digest} of the stack's settings
+    environment = models.JSONField(default=dict)
+    sealed_file = models.CharField(max_length=500)
+    # What the RAG service said of its schema: {"code", "database", "oldest"}; empty until it was asked.
+    schema = models.JSONField(default=dict)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    # The name survives the account.
+    author_name = models.CharField(max_length=254)
+    note = models.CharField(max_length=500, blank=True)
+    operation = models.ForeignKey(Operation, null=True, on_delete=models.SET_NULL, related_name="releases")
+    # The backup set taken just before; sets belong to an app beside this one and are named.
+    set_before = models.CharField(max_length=40, blank=True)
+    # {code, message, remedy} of a release that failed.
+    failure = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # When it began to serve last; a release that was rolled back to has served before.
+    deployed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["stack", "number"], name="release_number"),
+            models.UniqueConstraint(
+                fields=["stack"], condition=Q(state=ReleaseState.CURRENT), name="release_one_current"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stack.name} {self.number} {self.state}"

@@ -164,6 +164,7 @@ class Installation:
                 return [sys.executable, "-m", "tests.bench.embedder", port]
             case "api":
                 words = ["uvicorn", "rag_api.app:create_app", "--factory", "--port", port, "--no-access-log"]
+                words += ["--timeout-keep-alive", "75"]
                 return [sys.executable, "-m", *words]
         return [sys.executable, "-m", "rag_api.ingest", "--health-port", port]
 

@@ -60,6 +60,13 @@ def test_a_command_keeps_its_words_but_the_port_and_address(local: Callable[[str
     assert argv[argv.index("--timeout-graceful-shutdown") + 1] == "5"
 
 
+def test_idle_connections_are_closed_by_nginx_before_the_api_does(local: Callable[[str], LocalService]) -> None:
+    argv = local("api").argv
+    template = (CHECKOUT / "config" / "nginx" / "nginx.conf.template").read_text()
+    kept = int(template.split("keepalive_timeout ")[1].split("s;")[0])
+    assert kept < int(argv[argv.index("--timeout-keep-alive") + 1])
+
+
 def test_only_published_services_listen_for_others(local: Callable[[str], LocalService]) -> None:
     env = local("nginx").env
     assert env["RAGKEEP_CHAT_LISTEN"] == "0.0.0.0:9000"

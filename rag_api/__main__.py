@@ -13,8 +13,8 @@ import sqlalchemy.exc
 from rag_api.fetching import FetchError, fetch_models
 from rag_api.migrate import migrate
 from rag_api.secret import WeakSecretError
-from rag_api.settings import Settings, SettingsError, load_settings
-from rag_api.worker.words import IndexInUseError, build_words
+from rag_api.settings import SettingsError, load_settings
+from rag_api.worker.words import IndexInUseError, WrongPlaceError, build_words
 
 
 def main(argv: list[str]) -> int:
@@ -22,11 +22,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m rag_api", description="Administration of the RAG service.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="bring the database to the newest schema")
-    commands.add_parser("build-words", help="build the word index anew while no ingest worker runs")
+    words = commands.add_parser("build-words", help="build the word index anew while no ingest worker runs")
+    words.add_argument("--database", help="of another database of the same server")
+    words.add_argument("--beside", metavar="NAME", help="into a folder of that name beside the index, which stays")
     commands.add_parser("fetch-models", help="have the model server fetch the models it does not have yet")
-    wanted = parser.parse_args(argv).command
+    wanted = parser.parse_args(argv)
     try:
-        told = _fetch_models() if wanted == "fetch-models" else COMMANDS[wanted](load_settings(os.environ))
+        told = COMMANDS[wanted.command](wanted)
     except (SettingsError, WeakSecretError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -36,28 +38,33 @@ def main(argv: list[str]) -> int:
     except psycopg.OperationalError as error:
         sys.stderr.write(f"The database cannot be reached: {error}\n")
         return 1
-    except (IndexInUseError, FetchError) as error:
+    except (IndexInUseError, WrongPlaceError, FetchError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{told}\n")
     return 0
 
 
-def _migrate(settings: Settings) -> str:
-    return f"The database is at revision {migrate(settings)}."
+def _migrate(_wanted: argparse.Namespace) -> str:
+    return f"The database is at revision {migrate(load_settings(os.environ))}."
 
 
-def _build_words(settings: Settings) -> str:
-    return f"The word index holds {build_words(settings)} passages."
+def _build_words(wanted: argparse.Namespace) -> str:
+    count = build_words(load_settings(os.environ), database=wanted.database, beside=wanted.beside)
+    return f"The word index holds {count} passages."
 
 
-def _fetch_models() -> str:
+def _fetch_models(_wanted: argparse.Namespace) -> str:
     # Needs no database and no secret, so it is given none.
     fetched = fetch_models(os.environ)
     return f"Fetched {' and '.join(fetched)}." if fetched else "Both models are there."
 
 
-COMMANDS: dict[str, Callable[[Settings], str]] = {"migrate": _migrate, "build-words": _build_words}
+COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "migrate": _migrate,
+    "build-words": _build_words,
+    "fetch-models": _fetch_models,
+}
 
 
 if __name__ == "__main__":

@@ -49,7 +49,12 @@ class VolumeFolders:
 
     @property
     def staging(self) -> Path:
-        return self.volume / f"staging-{self.operation}"
+        return self.volume / self.staging_name(self.operation)
+
+    @staticmethod
+    def staging_name(operation: str) -> str:
+        """What the folder is called that becomes live."""
+        return f"staging-{operation}"
 
     @property
     def kept(self) -> Path:

@@ -14,6 +14,7 @@ from portal.runtime.spec import StackSpec
 from portal.runtime.translate import Location
 from portal.vaults.models import ExtraSource, Plan, Repository, SourceKind
 
+DATABASE = "rag"
 VOLUMES = ("documents", "vectors", "models", "index")
 Job = dict[str, Any]
 
@@ -75,7 +76,7 @@ def stack_place(spec: StackSpec) -> Job:
             "host": "127.0.0.1",
             "port": here.port("postgres"),
             "user": "rag",
-            "database": "rag",
+            "database": DATABASE,
             "password_file": str(here.secret("postgres_password")),
         },
         "vectordb_url": here.url("vectordb"),

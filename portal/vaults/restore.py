@@ -1,6 +1,6 @@
 """The operation `restore`: a set, or chosen sources of it, comes back into a stack.
 
-    preflight -> safety set -> stage -> stop -> swap -> flush -> start -> canary -> kept
+    preflight -> safety set -> stage -> words -> stop -> swap -> flush -> start -> canary -> kept
 
 Each step is in the journal. A worker that takes over goes on at the first step that is not done; when the way back had
 begun, it goes on with the way back. See docs/explanation/operations.md.
@@ -28,6 +28,7 @@ from portal.vaults.models import BackupSet, Restore, RestoreState
 from portal.vaults.restore_choice import Choice, set_of
 from portal.vaults.restore_closing import restore_summary
 from portal.vaults.restore_figures import phase_seconds
+from portal.vaults.restore_words import index_words_ahead
 
 KEPT_FOR = timedelta(hours=72)
 
@@ -79,6 +80,8 @@ class Restoration:
         self._agent_step("preflight", repository=True)
         safety = self._safety()
         self._agent_step("stage", repository=True)
+        if self._ctx.done("words") is None and self._choice.scope.data and not self._halt.began:
+            index_words_ahead(self._ctx, self._spec)
         if self._ctx.done("stop") is None or not self._ctx.began("swap.swap"):
             self._halt.stop()
         self._agent_step("swap")

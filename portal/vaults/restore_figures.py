@@ -13,11 +13,11 @@ from portal.vaults.restore_choice import STACK, Choice
 # The latest few: an older measure may be of another disk or another size.
 MEASURES = 5
 _PHASES = {"stage.restore_": "restore", "stage.check_": "verify", "stage.verify_": "verify"}
-_STEPS = {"stop": "stop", "swap.swap": "swap", "start": "start", "canary.canary": "canary"}
+_STEPS = {"words": "index", "stop": "stop", "swap.swap": "swap", "start": "start", "canary.canary": "canary"}
 
 
 def phase_seconds(operation: Operation) -> dict[str, float]:
-    """Seconds of the finished parts of a restore: safety, restore, verify, stop, swap, start, canary."""
+    """Seconds of the finished parts of a restore: safety, restore, verify, index, stop, swap, start, canary."""
     found: dict[str, float] = {}
     for step in operation.steps.filter(state=StepState.DONE).exclude(finished_at=None):
         phase = _STEPS.get(step.name) or next((v for k, v in _PHASES.items() if step.name.startswith(k)), None)

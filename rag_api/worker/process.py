@@ -40,18 +40,24 @@ class IngestProcess:
         self._services = services
         self._stop = threading.Event()
         self._stages: list[Stage] = []
-        self._reconciler: Stage | None = None
+        self._reconciler: Reconciler | None = None
+        self._comparing: Stage | None = None
 
     def stop(self) -> None:
         self._stop.set()
 
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Readiness: dependencies answer, the stores have been compared once, and no stage is in trouble."""
+        """Readiness: dependencies answer, the stores have been compared once, and no stage is in trouble.
+
+        Where there are as many vectors as passages nobody waits for their comparison one by one, which takes as long
+        as there are vectors.
+        """
         dependencies = dependency_states(self._services)
-        compared = self._reconciler is not None and self._reconciler.rounds > 0
+        served = self._reconciler is not None and self._reconciler.is_served
+        compared = self._comparing is not None and self._comparing.rounds > 0
         troubles = [stage.trouble for stage in self._stages if stage.trouble]
-        ready = compared and not troubles and all(state == "ok" for state in dependencies.values())
-        return ready, {"dependencies": dependencies, "reconciled": compared, "troubles": troubles}
+        ready = served and not troubles and all(state == "ok" for state in dependencies.values())
+        return ready, {"dependencies": dependencies, "served": served, "reconciled": compared, "troubles": troubles}
 
     def run(self) -> None:
         """Return after stop(); raises LockLostError when another process could take over."""
@@ -78,10 +84,10 @@ class IngestProcess:
             lock.close()
 
     def _start_stages(self, context: Context) -> None:
-        reconciler = Reconciler(context)
-        self._reconciler = self._stage("reconcile", reconciler.step, context, idle=0.5)
+        self._reconciler = Reconciler(context)
+        self._comparing = self._stage("reconcile", self._reconciler.step, context, idle=0.5)
         self._stages = [
-            self._reconciler,
+            self._comparing,
             *(self._stage(f"prepare-{n}", lambda: prepare_some(context), context) for n in (1, 2)),
             *(self._stage(f"embed-{n}", lambda: embed_some(context), context) for n in (1, 2)),
             self._stage("index", lambda: index_some(context), context),

@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 EVERY_SECONDS = 3600
+# The passages that have a vector in a collection.
+_EMBEDDED = """
+FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+WHERE d.state IN ('embedded', 'indexed', 'ready') AND d.collection_id = %s
+"""
 
 
 class Reconciler:
@@ -29,6 +34,8 @@ class Reconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._next = 0.0
+        # Set once and for good: from then on a question finds all that there is.
+        self.is_served = False
 
     def step(self) -> bool:
         """Compare if it is due; raises what kept it from finishing, and is then due again."""
@@ -38,7 +45,9 @@ class Reconciler:
         self._context.reconcile_now.clear()
         reconcile_words(self._context)
         self._context.refresh_collection()
+        self.is_served |= vectors_agree(self._context)
         reconcile_vectors(self._context)
+        self.is_served = True
         drop_old_collections(self._context)
         sweep_files(self._context)
         self._next = time.monotonic() + EVERY_SECONDS
@@ -81,18 +90,24 @@ def _index_chunks(context: Context, missing: set[UUID]) -> None:
     commit_words(context)
 
 
+def vectors_agree(context: Context) -> bool:
+    """Whether Chroma holds as many vectors as there are passages that should have one: asked in no time, however many.
+
+    Counts say nothing of single vectors, which the comparison that follows looks at one by one.
+    """
+    collection = context.collection()
+    with context.pool.connection() as connection:
+        row = connection.execute(f"SELECT count(*) AS number {_EMBEDDED}", (collection.id,)).fetchone()
+    return row is not None and row["number"] == context.services.vectors.count(collection.name)
+
+
 def reconcile_vectors(context: Context) -> tuple[int, int]:
     """Have missing vectors embedded again and remove orphans; returns how many documents and vectors that were."""
     collection = context.collection()
     # The order matters: a vector counts as missing only if its row was there before Chroma was read, and as an
     # orphan only if its chunk is not there after.
     with context.pool.connection() as connection:
-        rows = connection.execute(
-            "SELECT c.id, c.document_id FROM chunks c JOIN documents d ON d.id = c.document_id"
-            " AND d.generation = c.generation WHERE d.state IN ('embedded', 'indexed', 'ready')"
-            " AND d.collection_id = %s",
-            (collection.id,),
-        ).fetchall()
+        rows = connection.execute(f"SELECT c.id, c.document_id {_EMBEDDED}", (collection.id,)).fetchall()
     stored = context.services.vectors.all_ids(collection.name)
     lacking = list({row["document_id"] for row in rows if row["id"] not in stored})
     with context.pool.connection() as connection:

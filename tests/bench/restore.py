@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
 from backups import process
+from backups.restore.database import DatabaseNames
 from tests.bench import data
 from tests.bench.harness import Bound, Measure, Place, Report, Spread, in_turn, spread
 from tests.bench.installation import USERS_OF_DATA, Installation, running
@@ -30,6 +32,7 @@ class Restores:
     stack: Installation
     set_id: str = ""
     steps: list[dict[str, float]] = field(default_factory=list)
+    indexed: list[float] = field(default_factory=list)
     unserved: list[float] = field(default_factory=list)
     downtimes: list[float] = field(default_factory=list)
 
@@ -49,11 +52,19 @@ class Restores:
         staged = self.stack.agent("stage", **job, options={"preview": False}).last
         seconds = time.perf_counter() - began
         self.steps.append(staged["seconds"])
+        self.indexed.append(self._index_words(str(job["operation"])))
         self._put_in_place(job)
         proofs: list[float] = [
             taken for name, taken in staged["seconds"].items() if name.startswith(("verify", "check"))
         ]
         return seconds - sum(proofs)
+
+    def _index_words(self, operation: str) -> float:
+        """The index of words, built beside the one in use while everything still serves, as the portal has it done."""
+        words = ["--database", DatabaseNames("rag", operation).staging, "--beside", f"staging-{operation}"]
+        began = time.perf_counter()
+        process.run([sys.executable, "-m", "rag_api", "build-words", *words], env=self.stack.env, cwd=servers.REPO)
+        return time.perf_counter() - began
 
     def _put_in_place(self, job: dict[str, object]) -> None:
         began = time.perf_counter()
@@ -112,6 +123,7 @@ def run(place: Place) -> Report:
             "downtime until healthy", "ms", spread(large.downtimes), "with a tenth of the data", spread(small.downtimes)
         ),
         *(Measure(f"step {name}", "s", _step(large, name)) for name in large.steps[0]),
+        Measure("step words", "s", spread(large.indexed)),
     ]
     bounds = [
         Bound("restore, ours over plain", measures[0].ratio or 0, RATIO),

@@ -207,6 +207,7 @@ def test_everything_comes_back_after_a_disaster(product: Product, filled: dict[s
     restored = product.json("restore", "--set", taken["set_id"], "--yes")
     assert restored["state"] == "kept"
     assert restored["downtime_ms"] > 0
+    assert restored["seconds"]["index"] > 0
     with product.api() as api:
         assert listing(api) == before
         assert retrieved(api) == hits

@@ -42,15 +42,6 @@ def stack_services(stack: Stack) -> list[ServiceRow]:
     return [_row(status) for status in places.runtime().status(places.stack_spec(stack.name))]
 
 
-def stack_logs(stack: Stack, service: str, *, lines: int = 200) -> list[str]:
-    """The last lines a service wrote.
-
-    Raises:
-        UnknownServiceError: the stack has no such service.
-    """
-    return list(places.runtime().logs(places.stack_spec(stack.name), service, lines=lines))
-
-
 def _row(status: ServiceStatus) -> ServiceRow:
     since = datetime.fromtimestamp(status.since, UTC) if status.since else None
     return ServiceRow(

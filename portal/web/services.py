@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from django.http import Http404
+
 from portal.runtime.errors import StackRuntimeError
 from portal.stacks.models import Stack
-from portal.stacks.selectors import ServiceRow, stack_services
+from portal.stacks.selectors import ServiceRow, stack_get_default, stack_services
 from portal.web.words import Look, look
 
 
@@ -44,3 +46,15 @@ def health_of(states: list[str]) -> Look:
         if state in states:
             return look("unhealthy" if state == "stopped" else state)
     return look("healthy")
+
+
+def stack_or_404() -> Stack:
+    """The stack of this installation.
+
+    Raises:
+        Http404: nothing was set up yet.
+    """
+    try:
+        return stack_get_default()
+    except Stack.DoesNotExist:
+        raise Http404("There is no stack yet: `python3 manage.py up` makes one.") from None

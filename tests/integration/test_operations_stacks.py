@@ -10,8 +10,9 @@ from portal.operations import reaper, worker
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
+from portal.stacks.logs import stack_lines
 from portal.stacks.models import StackState
-from portal.stacks.selectors import stack_get_default, stack_logs, stack_services
+from portal.stacks.selectors import stack_get_default, stack_services
 from portal.stacks.services import stack_started
 from tests.support import portal_scene
 from tests.support.portal_scene import TARGET, Scene
@@ -52,7 +53,7 @@ def test_start_from_the_command_line_is_remembered_too(scene: Scene) -> None:
 def test_restart_of_one_service_leaves_the_others(scene: Scene) -> None:
     assert run("stack.restart", service="frontend").state == State.SUCCEEDED
     assert scene.runtime.calls == [("stop", "rag", "frontend"), ("start", "rag", "frontend")]
-    assert stack_logs(stack_get_default(), "frontend")[-1] == "started"
+    assert stack_lines(stack_get_default(), ["frontend"])[-1].text == "started"
 
 
 def test_worker_that_dies_within_a_restart_still_starts(scene: Scene) -> None:

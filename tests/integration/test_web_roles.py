@@ -39,6 +39,8 @@ EXPECTED: dict[str, Expected] = {
     "password": PAGE,
     "stack": PAGE,
     "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
+    "logs": OPERATORS_PAGE,
+    "logs-download": OPERATORS_PAGE,
     "service-log": OPERATORS_PAGE,
     "service-log-download": OPERATORS_PAGE,
     "sets": PAGE,

@@ -1,4 +1,4 @@
-"""The stack's page, starting and stopping, logs."""
+"""The stack's page, starting and stopping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from portal.core import places
 from portal.core.models import AuditEntry
 from portal.operations.models import Operation
 from tests.support import portal_web, servers
@@ -27,12 +26,6 @@ def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> R
 @pytest.fixture
 def seen() -> dict[str, Client]:
     return portal_web.clients()
-
-
-def write_log(service: str, *lines: str) -> None:
-    logs = places.runtime().paths.root("rag") / "logs"
-    logs.mkdir(parents=True)
-    (logs / f"{service}.log").write_text("".join(f"{line}\n" for line in lines))
 
 
 def text_of(client: Client, address: str) -> str:
@@ -84,27 +77,3 @@ def test_a_service_that_does_not_exist_is_refused_by_name(seen: dict[str, Client
     answer = seen["operator"].post("/stack/act/", {"action": "stop", "service": "mainframe"}, follow=True)
     assert "mainframe" in answer.content.decode()
     assert seen["operator"].get("/stack/logs/mainframe/").status_code == 404
-
-
-def test_a_log_is_shown_escaped_and_searched_without_regard_to_case(seen: dict[str, Client]) -> None:
-    write_log("api", "GET /ready 200", "WARNING <b>slow</b> Search", "GET /ready 200")
-    assert "&lt;b&gt;slow&lt;/b&gt;" in text_of(seen["operator"], "/stack/logs/api/")
-    found = text_of(seen["operator"], "/stack/logs/api/?q=search&lines=100")
-    assert "<mark>Search</mark>" in found
-    assert "/ready" not in found
-    assert "1 of the last 3 lines" in found
-
-
-def test_following_polls_with_the_same_search(seen: dict[str, Client]) -> None:
-    write_log("api", "one")
-    text = text_of(seen["operator"], "/stack/logs/api/?q=one&follow=on")
-    assert 'hx-get="/stack/logs/api/?q=one&amp;follow=on" hx-trigger="every 2s"' in text
-    assert "hx-trigger" not in text_of(seen["operator"], "/stack/logs/api/?q=one")
-
-
-def test_a_log_is_downloaded_as_text(seen: dict[str, Client]) -> None:
-    write_log("api", "one", "two")
-    answer = seen["operator"].get("/stack/logs/api/download/")
-    assert answer.content == b"one\ntwo\n"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="api.log"'
-    assert answer.headers["Content-Type"].startswith("text/plain")

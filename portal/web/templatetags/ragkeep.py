@@ -48,7 +48,7 @@ class NavLink:
 
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
-    ("Stack", "stack", "stack", ("stack", "service-log")),
+    ("Stack", "stack", "stack", ("stack", "logs", "service-log")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
     (

@@ -41,6 +41,8 @@ class Seen:
     complete: int = 0
     calls: list[Call] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
+    slowest: dict[str, float] = field(default_factory=dict)
+    attempts: list[int] = field(default_factory=list)
     bytes: dict[str, int] = field(default_factory=dict)
 
     def during(self, spans: list[tuple[float, float]], *kinds: str) -> list[float]:
@@ -76,11 +78,23 @@ def _measured(place: Place, chunks: int, *, stopped: bool) -> Seen:
                 _backup(stack, repository, seen)
                 place.say(f"{chunks:,} chunks, run {number + 1}: frozen for {seen.freezes[-1]:g} ms")
             seen.calls = work.since(began, load.READ, *load.WRITES)
+            seen.slowest = _slowest(work.writer, seen.backups)
         if stopped:
             for _ in range(min(place.runs, STOPPED_RUNS)):
                 seen.stopped.append(_stopped(stack, root / "repositories" / "plain"))
                 place.say(f"{chunks:,} chunks, services stopped for the whole copy: {seen.stopped[-1]:.0f} ms")
     return seen
+
+
+def _slowest(writer: load.GatedWriter | None, backups: list[tuple[float, float]]) -> dict[str, float]:
+    """Where the slowest gated write spent its time, in ms, and how many seconds into a backup it began."""
+    began, waited, worked = writer.slowest if writer else (0.0, 0.0, 0.0)
+    into = [began - start for start, end in backups if start <= began < end]
+    return {
+        "gate": round(waited, 1),
+        "stores": round(worked, 1),
+        "seconds_into_backup": round(into[0], 1) if into else -1,
+    }
 
 
 def _idle(seen: Seen) -> None:
@@ -94,6 +108,7 @@ def _backup(stack: Installation, repository: Path, seen: Seen) -> None:
     result = stack.agent("backup", repository=repository).last
     seen.backups.append((began, time.time()))
     seen.complete += result["state"] == "complete"
+    seen.attempts.append(int(result["freeze"]["attempt"]))
     seen.freezes.append(float(result["freeze_ms"]))
     seen.seconds.append(result["seconds"])
     moments = (result["freeze"]["taken_at"], result["freeze"]["thawed_at"])
@@ -159,6 +174,8 @@ def _facts(large: Seen, small: Seen, busy: list[float], idle: list[float], fault
         "search_p99_idle_ms": round(percentile(idle, 99), 1),
         "slowest_ms": {kind: round(max(large.during(large.backups, kind)), 1) for kind in load.WRITES},
         "slowest_idle_ms": {kind: round(max(large.during(large.idles, kind)), 1) for kind in load.WRITES},
+        "slowest_gated_write": large.slowest,
+        "most_attempts": max(large.attempts),
         "first_fault": faults[0].fault if faults else "",
     }
 

@@ -57,6 +57,7 @@ class Load:
 
     stack: Installation
     calls: list[Call] = field(default_factory=list)
+    writer: GatedWriter | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _uploaded: list[str] = field(default_factory=list)
 
@@ -105,6 +106,7 @@ def working(stack: Installation) -> Iterator[Load]:
     """Three people who search, one who uploads, one who deletes, and one writer through the gate."""
     load = Load(stack)
     with stack.sign_in() as client, gated_writer(stack) as writer:
+        load.writer = writer
         jobs: list[tuple[str, Callable[[], bool], float]] = [
             *((READ, lambda: load.search(client), SEARCH_PAUSE) for _ in range(SEARCHERS)),
             (UPLOAD, lambda: load.upload(client), WRITE_PAUSE),
@@ -132,16 +134,23 @@ class GatedWriter:
 
     pool: Pool
     vectors: Vectors
+    # When the slowest write began, and how long it waited for the gate and took behind it, in ms.
+    slowest: tuple[float, float, float] = (0.0, 0.0, 0.0)
     _last: UUID | None = None
 
     def write(self) -> bool:
+        began = time.time()
         with self.pool.connection() as connection:
             enter_write_gate(connection)
+            entered = time.time()
             if self._last is None:
                 self._last = self._add(connection)
             else:
                 self._remove(connection, self._last)
                 self._last = None
+        waited, worked = (entered - began) * 1000, (time.time() - entered) * 1000
+        if waited + worked > self.slowest[1] + self.slowest[2]:
+            self.slowest = (began, waited, worked)
         return True
 
     def _add(self, connection: psycopg.Connection[dict[str, object]]) -> UUID:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from backups import process
-from portal.runtime import leftovers, logfile, ports, probe, procfs
-from portal.runtime.errors import PortTakenError, StackFileError
+from portal.runtime import description, leftovers, logfile, ports, probe, procfs
+from portal.runtime.errors import PortTakenError, ScaleRefusedError, StackFileError
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import (
     Action,
@@ -21,6 +22,7 @@ from portal.runtime.protocol import (
     Features,
     Plan,
     Problem,
+    Rendered,
     Report,
     ServiceStatus,
     State,
@@ -84,8 +86,18 @@ class EmbeddedRuntime:
         view = self._view(spec)
         return self._taken(view, set(view.services))
 
-    def plan(self, spec: StackSpec) -> Plan:
+    def provide(self, spec: StackSpec, *, report: Report | None = None) -> None:
+        self._view(spec)
+
+    def rendered(self, spec: StackSpec) -> Rendered:
         view = self._view(spec)
+        # A stack that never ran has other free ports each time that somebody asks.
+        write_state(view.location.root, view.state)
+        contents = {name: _mounted(spec, service) for name, service in view.services.items()}
+        return Rendered(description.dump(view.local, clean_environment()), {}, contents)
+
+    def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
+        view = self._view(spec, release)
         return self._plan(view, self.supervisor.processes(spec.project))
 
     def apply(
@@ -95,9 +107,10 @@ class EmbeddedRuntime:
         services: Collection[str] | None = None,
         report: Report | None = None,
         timeout: float = 180.0,
+        release: Rendered | None = None,
     ) -> Plan:
         self.supervisor.ensure()
-        view = self._view(spec)
+        view = self._view(spec, release)
         scope = closure(view.services, services if services is not None else list(view.services))
         plan = self._plan(view, self.supervisor.processes(spec.project))
         doing = {change.service: change.action for change in plan.changes}
@@ -114,6 +127,17 @@ class EmbeddedRuntime:
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         names = list(spec.services) if services is None else [spec.service(name).name for name in services]
         self._stop(spec, names)
+
+    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+        name = spec.service(service).name
+        if instances != 1:
+            raise ScaleRefusedError(name, "has one instance where services are processes of this host")
+        self.apply(spec, services=[name])
+
+    def recreate(self, spec: StackSpec, service: str) -> None:
+        name = spec.service(service).name
+        self._stop(spec, [name])
+        self.apply(spec, services=[name])
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         self._stop(spec, list(spec.services))
@@ -145,9 +169,13 @@ class EmbeddedRuntime:
         known = self.supervisor.processes(spec.project)
         return {name: _stats(known[name].pid, running) for name in spec.services if name in known and known[name].pid}
 
-    def _view(self, spec: StackSpec) -> View:
+    def _view(self, spec: StackSpec, release: Rendered | None = None) -> View:
         state = settle(spec, read_state(self.paths.root(spec.project)))
         location = locate(spec, state, self.paths)
+        if release is not None:
+            kept = description.load(release.text, clean_environment())
+            known = {name: service for name, service in spec.services.items() if name in kept}
+            return View(spec, state, location, known, {name: kept[name] for name in known})
         services = active(spec, location.settings)
         local = {name: self._localize(spec, service, location) for name, service in services.items()}
         return View(spec, state, location, services, local)
@@ -160,8 +188,8 @@ class EmbeddedRuntime:
             "RAGKEEP_VAR": str(self.paths.var),
             leftovers.MARKER: leftovers.marker(self.paths, spec.project, service.name),
         }
-        if contents := _mounted_contents(spec, service):
-            base["RAGKEEP_MOUNTED"] = contents
+        if contents := _mounted(spec, service):
+            base["RAGKEEP_MOUNTED"] = "-".join(contents.values())
         return localize(spec, service, location, tool=self.paths.tool, base=base, cwd=self.paths.checkout)
 
     def _needed(self, view: View, secret: str) -> bool:
@@ -180,7 +208,7 @@ class EmbeddedRuntime:
                 return Change(name, Action.CREATE, "has never run here")
             return Change(name, Action.START, "is stopped")
         if record is not None and record.digest != view.local[name].digest:
-            return Change(name, Action.RECREATE, "its command or environment changed")
+            return Change(name, Action.RECREATE, "its command or environment changed", ("configuration",))
         return Change(name, Action.KEEP, "runs as described")
 
     def _taken(self, view: View, starting: set[str]) -> dict[int, str]:
@@ -268,15 +296,18 @@ def _visitor(local: LocalService) -> dict[str, str]:
     return {name: value for name, value in local.env.items() if name != leftovers.MARKER}
 
 
-def _mounted_contents(spec: StackSpec, service: ServiceSpec) -> str:
-    """A digest of the files a service mounts: when they change, the service must be started anew."""
+def _mounted(spec: StackSpec, service: ServiceSpec) -> dict[str, str]:
+    """A digest of each folder a service mounts: when its files change, the service must be started anew."""
+    places = {mount.target: (spec.file.parent / mount.source).resolve() for mount in service.mounts if not mount.named}
+    return {target: _folder_digest(place) for target, place in places.items()}
+
+
+def _folder_digest(place: Path) -> str:
     digest = hashlib.sha256()
-    for mount in service.mounts:
-        place = (spec.file.parent / mount.source).resolve()
-        for file in sorted(place.rglob("*")) if not mount.named else ():
-            if file.is_file():
-                digest.update(os.fsencode(file.relative_to(place)) + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16] if any(not mount.named for mount in service.mounts) else ""
+    for file in sorted(place.rglob("*")):
+        if file.is_file():
+            digest.update(os.fsencode(file.relative_to(place)) + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> ServiceStatus:

@@ -5,6 +5,7 @@ StackRuntimeError
 +-- PortTakenError        somebody else listens where a service should
 +-- ServiceFailedError    a service did not become ready; carries the end of its log
 +-- UnknownServiceError   a service that the stack does not have
++-- ScaleRefusedError     a service cannot have that many instances
 +-- SupervisorGoneError   the supervisor cannot be started or does not answer
 +-- EngineGoneError       no Docker Engine answers
 +-- ComposeMissingError   there is no docker command, or it has no Compose
@@ -74,6 +75,16 @@ class UnknownServiceError(StackRuntimeError):
 
     def __init__(self, project: str, service: str, known: list[str]) -> None:
         super().__init__(f"stack {project} has no service {service}", f"choose one of: {', '.join(known)}")
+
+
+class ScaleRefusedError(StackRuntimeError):
+    """A service cannot have that many instances; nothing was changed."""
+
+    code = "scale_refused"
+
+    def __init__(self, service: str, reason: str) -> None:
+        self.service = service
+        super().__init__(f"service {service} {reason}", "leave it at one instance")
 
 
 class SupervisorGoneError(StackRuntimeError):

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backups.process import Completed
-from portal.runtime.errors import ServiceFailedError
-from portal.runtime.protocol import Action, Change, Features, Plan, Problem, Report, ServiceStatus, State, Stats
+from portal.runtime.errors import ScaleRefusedError, ServiceFailedError
+from portal.runtime.protocol import (
+    Action,
+    Change,
+    Features,
+    Plan,
+    Problem,
+    Rendered,
+    Report,
+    ServiceStatus,
+    State,
+    Stats,
+)
 from portal.runtime.spec import ServiceSpec, StackSpec, layers
+from portal.runtime.translate import VARIABLE
 
 FEATURES = Features(driver="fake", real_processes=False, images=False, network_isolation=False, replicas=False)
 
 
 @dataclass
 class _Running:
-    """`order` lists what happened, `log` what each service is said to have written."""
+    """`up` maps what runs to its description and start, `log` what each service is said to have written."""
 
-    up: dict[str, tuple[ServiceSpec, float]] = field(default_factory=dict)
+    up: dict[str, tuple[str, float]] = field(default_factory=dict)
     created: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     log: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 class FakeRuntime:
@@ -40,12 +54,16 @@ class FakeRuntime:
     def validate(self, spec: StackSpec) -> tuple[Problem, ...]:
         return ()
 
-    def plan(self, spec: StackSpec) -> Plan:
-        stack = self._stack(spec)
-        changes = [self._change(stack, service) for service in spec.services.values()]
-        changes += [
-            Change(name, Action.REMOVE, "not part of the stack") for name in stack.up if name not in spec.services
-        ]
+    def provide(self, spec: StackSpec, *, report: Report | None = None) -> None:
+        self.calls.append(("provide", spec.project, ""))
+
+    def rendered(self, spec: StackSpec) -> Rendered:
+        return Rendered(json.dumps(self._described(spec), indent=1), {}, {name: {} for name in spec.services})
+
+    def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
+        stack, wanted = self._stack(spec), self._wanted(spec, release)
+        changes = [self._change(stack, name, text) for name, text in wanted.items()]
+        changes += [Change(name, Action.REMOVE, "not part of the stack") for name in stack.up if name not in wanted]
         return Plan(tuple(changes))
 
     def apply(
@@ -55,20 +73,33 @@ class FakeRuntime:
         services: Collection[str] | None = None,
         report: Report | None = None,
         timeout: float = 180.0,
+        release: Rendered | None = None,
     ) -> Plan:
-        plan, stack = self.plan(spec), self._stack(spec)
-        wanted = set(spec.services) if services is None else set(services)
+        plan, stack, described = self.plan(spec, release=release), self._stack(spec), self._wanted(spec, release)
+        wanted = set(described) if services is None else set(services)
         for name in list(wanted):
             wanted.update(_needs(spec, name))
         gone = [c.service for c in plan.changes if c.action is Action.REMOVE]
         self._down(spec, [*gone, *(name for name in wanted if plan.action(name) is Action.RECREATE)])
+        stack.settings.update(spec.settings)
         for layer in layers(spec.services):
-            for name in [name for name in layer if name in wanted and name not in stack.up]:
-                self._up(spec, stack, name)
+            for name in [name for name in layer if name in wanted and name in described and name not in stack.up]:
+                self._up(spec, stack, name, described[name])
         for status in self.status(spec):
             if report is not None and status.service in wanted:
                 report(status)
         return plan
+
+    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+        name = spec.service(service).name
+        if instances != 1:
+            raise ScaleRefusedError(name, "has one instance under this runtime")
+        self.apply(spec, services=[name])
+
+    def recreate(self, spec: StackSpec, service: str) -> None:
+        name = spec.service(service).name
+        self._down(spec, [name])
+        self.apply(spec, services=[name])
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         self._down(spec, list(spec.services) if services is None else [spec.service(name).name for name in services])
@@ -95,15 +126,23 @@ class FakeRuntime:
     def _stack(self, spec: StackSpec) -> _Running:
         return self._stacks.setdefault(spec.project, _Running())
 
-    def _change(self, stack: _Running, service: ServiceSpec) -> Change:
-        if service.name not in stack.up:
-            known = service.name in stack.created
-            return Change(service.name, Action.START if known else Action.CREATE, "does not run")
-        if stack.up[service.name][0] != service:
-            return Change(service.name, Action.RECREATE, "its description changed")
-        return Change(service.name, Action.KEEP, "runs as described")
+    def _wanted(self, spec: StackSpec, release: Rendered | None) -> dict[str, str]:
+        told: dict[str, str] = self._described(spec) if release is None else json.loads(release.text)
+        return {name: text for name, text in told.items() if name in spec.services}
 
-    def _up(self, spec: StackSpec, stack: _Running, name: str) -> None:
+    def _described(self, spec: StackSpec) -> dict[str, str]:
+        """Each service in words, with the values of the settings that it names."""
+        settings = {**self._stack(spec).settings, **spec.settings}
+        return {name: f"{service} {_named(str(service), settings)}" for name, service in spec.services.items()}
+
+    def _change(self, stack: _Running, name: str, described: str) -> Change:
+        if name not in stack.up:
+            return Change(name, Action.START if name in stack.created else Action.CREATE, "does not run")
+        if stack.up[name][0] != described:
+            return Change(name, Action.RECREATE, "its description changed", ("configuration",))
+        return Change(name, Action.KEEP, "runs as described")
+
+    def _up(self, spec: StackSpec, stack: _Running, name: str, described: str) -> None:
         self.calls.append(("start", spec.project, name))
         stack.created.add(name)
         lines = stack.log.setdefault(name, [])
@@ -113,7 +152,7 @@ class FakeRuntime:
             raise ServiceFailedError(name, "gave up starting", lines[-15:])
         lines.append("started")
         stack.failed.pop(name, None)
-        stack.up[name] = (spec.services[name], time.time())
+        stack.up[name] = (described, time.time())
 
     def _down(self, spec: StackSpec, names: Collection[str]) -> None:
         stack = self._stack(spec)
@@ -132,6 +171,10 @@ class FakeRuntime:
         if service.name in stack.failed:
             return ServiceStatus(service.name, service.title, State.FAILED, stack.failed[service.name])
         return ServiceStatus(service.name, service.title, State.STOPPED)
+
+
+def _named(text: str, settings: Mapping[str, str]) -> dict[str, str]:
+    return {found["name"]: settings.get(found["name"], "") for found in VARIABLE.finditer(text) if found["name"]}
 
 
 def _needs(spec: StackSpec, name: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -22,11 +22,12 @@ class State(StrEnum):
 
 
 class Action(StrEnum):
-    """What `apply` does to one service."""
+    """What `apply` does to one service; `scale` takes away instances that are too many."""
 
     CREATE = "create"
     START = "start"
     RECREATE = "recreate"
+    SCALE = "scale"
     KEEP = "keep"
     REMOVE = "remove"
 
@@ -53,11 +54,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a plan: what happens to `service` and why."""
+    """One line of a plan: what happens to `service` and why.
+
+    `reason` is a sentence for people; `causes` are the same for programs, as far as the driver tells them apart:
+    `configuration`, `image`, `contents` (of what it mounts), `instances`, `asked` (by somebody), `follows` (another one
+    that is replaced).
+    """
 
     service: str
     action: Action
     reason: str
+    causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,23 @@ class Stats:
     processes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a stack is to run, to be kept and deployed again.
+
+    Attributes:
+        text: the whole description as what executes it gets it; of secrets only the paths of their files.
+        images: service -> the image it runs, by what names it for good: its digest, or its id where it has none.
+            Empty where the driver has no images; without the services whose image is not here yet.
+        contents: service -> what it mounts, by the name people know it by -> digest of the contents. Digests of two
+            stacks cannot be compared.
+    """
+
+    text: str
+    images: Mapping[str, str]
+    contents: Mapping[str, Mapping[str, str]]
+
+
 Report = Callable[[ServiceStatus], None]
 
 
@@ -111,7 +135,23 @@ class Runtime(Protocol):
         """Everything that would keep the stack from running here; empty when nothing would. Changes nothing."""
         ...
 
-    def plan(self, spec: StackSpec) -> Plan:
+    def provide(self, spec: StackSpec, *, report: Report | None = None) -> None:
+        """Have everything here that `apply` will need, images above all, before anything is stopped.
+
+        Raises:
+            ImageMissingError: one could neither be pulled nor built; names it and its service.
+        """
+        ...
+
+    def rendered(self, spec: StackSpec) -> Rendered:
+        """What `apply` would deploy now, as a release keeps it; from now on the stack has its ports. Nothing is deployed.
+
+        Raises:
+            StackFileError: the stack's files are not what can be run here.
+        """
+        ...
+
+    def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
         """What `apply` would do now. Changes nothing."""
         ...
 
@@ -122,17 +162,39 @@ class Runtime(Protocol):
         services: Collection[str] | None = None,
         report: Report | None = None,
         timeout: float = 180.0,
+        release: Rendered | None = None,
     ) -> Plan:
         """Make the stack run as described and wait until every service is healthy.
+
+        Where the driver has replicas, a service marked `replace: start-first` is replaced by new instances beside the
+        old ones, which go on serving until the new ones are healthy, and stay when they do not get so.
 
         Args:
             services: only these, and what they depend on and does not run; None means all of them.
             report: called at each change of a service's state.
             timeout: seconds one service may take to become healthy.
+            release: what to run, instead of what the stack's files say now.
 
         Raises:
-            PortTakenError: before anything was started.
+            PortTakenError, ImageMissingError: before anything was stopped or started.
             ServiceFailedError: one did not become healthy; the others go on running.
+        """
+        ...
+
+    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+        """Have so many instances of a service from now on, and wait until they are healthy.
+
+        Raises:
+            ScaleRefusedError: the driver or the service knows one instance only; nothing was changed.
+            ServiceFailedError: a new one did not become healthy.
+        """
+        ...
+
+    def recreate(self, spec: StackSpec, service: str) -> None:
+        """Replace the instances of one service by new ones of the same description, and wait until they are healthy.
+
+        Raises:
+            ServiceFailedError: they did not become so.
         """
         ...
 

@@ -5,6 +5,7 @@ Texts stay as they stand in the file, `${NAME:-default}` included; a driver reso
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,13 +34,21 @@ SERVICE_KEYS = frozenset(
             "networks",
         ),
         *("depends_on", "healthcheck", "deploy", "user", "read_only", "cap_drop", "security_opt", "tmpfs", "logging"),
-        *("restart", "stop_signal", "stop_grace_period", "init", "extra_hosts", "shm_size", "group_add", "x-ragkeep"),
+        *("restart", "stop_signal", "stop_grace_period", "init", "extra_hosts", "shm_size", "group_add", "labels"),
+        "x-ragkeep",
     )
 )
-LOCAL_KEYS = frozenset({"title", "command", "ports", "ready", "init", "unless", "once"})
+LOCAL_KEYS = frozenset(
+    {"title", "command", "ports", "ready", "init", "unless", "once", "replace", "single", "balances"},
+)
 CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGQUIT"})
+REPLACEMENTS = frozenset({"start-first", "stop-first"})
 SOURCES = frozenset({"documents", "chroma", "ollama", "postgres", "config"})
+
+
+# A colon that is not inside ${NAME:-default}.
+SEPARATOR = re.compile(r":(?![^{}]*\})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,9 @@ class ServiceSpec:
 
     `ports` maps a port inside the service to its distance from the base port; `local` is the command of the embedded
     runtime where it differs from `command`; `init` runs to its end before each start; `scratch` are folders that need
-    not survive a restart; `unless` names a setting that, when it has a value, replaces the service.
+    not survive a restart; `unless` names a setting that, when it has a value, replaces the service. `start_first`: new
+    instances are started beside the old ones when it is replaced; `single` says why there can only be one, empty when
+    there can be more; `balances` maps each service whose instances this one spreads requests over to their port.
     """
 
     name: str
@@ -89,6 +100,9 @@ class ServiceSpec:
     stop_signal: str
     stop_seconds: int
     unless: str
+    start_first: bool = False
+    single: str = ""
+    balances: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +208,7 @@ def parse_stack(tree: object, path: Path, *, project: str | None = None) -> Stac
     if not services:
         raise StackFileError("services", "expected at least one service")
     _check_ports(services)
+    _check_balances(services)
     return StackSpec(
         file=path,
         project=project or _get(top, "name").text(),
@@ -246,6 +261,9 @@ def _service(name: str, node: Node) -> ServiceSpec:
         stop_signal=entries["stop_signal"].choice(SIGNALS) if "stop_signal" in entries else "SIGTERM",
         stop_seconds=_seconds(entries["stop_grace_period"]) if "stop_grace_period" in entries else 10,
         unless=local["unless"].text() if "unless" in local else "",
+        start_first=local["replace"].choice(REPLACEMENTS) == "start-first" if "replace" in local else False,
+        single=local["single"].text() if "single" in local else "",
+        balances=MappingProxyType(_balances(_get(local, "balances"))),
     )
 
 
@@ -254,12 +272,12 @@ def _environment(node: Node) -> dict[str, str]:
 
 
 def _mount(node: Node) -> Mount:
-    parts = node.text().split(":")
+    parts = SEPARATOR.split(node.text())
     if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"]):
         raise node.fail("expected volume:/path or ./path:/path:ro")
-    if not parts[1].startswith("/"):
+    if not parts[1].startswith(("/", "${")):
         raise node.fail(f"expected an absolute path after the colon, found {parts[1]!r}")
-    return Mount(source=parts[0], target=parts[1].rstrip("/"), named=parts[0][0] not in "./~")
+    return Mount(source=parts[0], target=parts[1].rstrip("/"), named=parts[0][0] not in "./~$")
 
 
 def _ports(node: Node) -> dict[int, int]:
@@ -269,6 +287,10 @@ def _ports(node: Node) -> dict[int, int]:
             raise value.fail("expected the port inside the service as the key, 1 to 65535")
         found[int(key)] = value.integer(0, 999)
     return found
+
+
+def _balances(node: Node) -> dict[str, int]:
+    return {name: value.integer(1, 65535) for name, value in node.mapping().items()}
 
 
 def _depends_on(node: Node) -> Words:
@@ -317,6 +339,14 @@ def _check_references(
             raise StackFileError(f"{where}.volumes[{index}]", f"no volume {mount.source!r} under the top-level volumes")
     if service.ready.port and service.ready.port not in service.ports:
         raise StackFileError(f"{where}.x-ragkeep.ready", f"port {service.ready.port} is not under x-ragkeep.ports")
+
+
+def _check_balances(services: Mapping[str, ServiceSpec]) -> None:
+    for service in services.values():
+        for name, port in service.balances.items():
+            if name not in services or port not in services[name].ports:
+                where = f"services.{service.name}.x-ragkeep.balances.{name}"
+                raise StackFileError(where, "expected another service of this stack, and a port of its x-ragkeep.ports")
 
 
 def _check_ports(services: Mapping[str, ServiceSpec]) -> None:

@@ -17,13 +17,15 @@ FILE = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """`ports` maps service -> port inside (as text, JSON has no other keys) -> port here."""
+    """`ports` maps service -> port inside (as text, JSON has no other keys) -> port here; `instances` holds how many
+    of a service somebody asked for, where that is not what the stack file says."""
 
     base_port: int | None = None
     listen: str = LOOPBACK
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
 
 
 def read_state(root: Path) -> StackState | None:
@@ -53,6 +55,7 @@ def settle(spec: StackSpec, old: StackState | None) -> StackState:
         ports={**before.ports, **(_fixed_ports(spec, base) if base is not None else _free_ports(spec, before.ports))},
         settings={**before.settings, **spec.settings},
         aliases={**before.aliases, **spec.aliases},
+        instances=before.instances,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portal.runtime.embedded import EmbeddedRuntime
-from portal.runtime.errors import ServiceFailedError, UnknownServiceError
+from portal.runtime.errors import ScaleRefusedError, ServiceFailedError, UnknownServiceError
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Action, Runtime, ServiceStatus, State
@@ -110,6 +110,62 @@ def test_only_what_changed_is_created_anew(runtime: Runtime, spec: StackSpec) ->
     assert now["middle"] != started["middle"]
 
 
+def test_what_was_deployed_once_can_be_deployed_again(runtime: Runtime, spec: StackSpec) -> None:
+    runtime.provide(spec)
+    assert set(states(runtime, spec).values()) == {State.STOPPED}
+    first = runtime.rendered(spec)
+    assert runtime.rendered(spec) == first
+    assert bool(first.images) is runtime.features.images
+    runtime.apply(spec)
+    assert runtime.plan(spec, release=first).is_empty
+
+    changed = tiny_stack.tiny(
+        spec.project, spec.file.parent, middle=tiny_stack.service("other", port=8002, offset=1, needs=("store",))
+    )
+    runtime.apply(changed)
+    second = runtime.rendered(changed)
+    assert second.text != first.text
+    back = runtime.plan(changed, release=first)
+    assert {change.service for change in back.changes if change.action is Action.RECREATE} == {"middle"}
+    assert next(change.causes for change in back.changes if change.service == "middle") == ("configuration",)
+    assert runtime.plan(changed, release=second).is_empty
+    assert runtime.apply(changed, release=first) == back
+    assert runtime.plan(changed, release=first).is_empty
+    assert runtime.plan(changed).action("middle") is Action.RECREATE
+    assert set(states(runtime, changed).values()) == {State.HEALTHY}
+
+
+def test_a_service_that_a_release_did_not_have_goes_with_it(runtime: Runtime, spec: StackSpec) -> None:
+    first = runtime.rendered(spec)
+    more = tiny_stack.tiny(spec.project, spec.file.parent, fourth=tiny_stack.service("four", port=8004, offset=3))
+    runtime.apply(more)
+    assert runtime.plan(more, release=first).action("fourth") is Action.REMOVE
+    runtime.apply(more, release=first)
+    assert states(runtime, more) == {**dict.fromkeys(spec.services, State.HEALTHY), "fourth": State.STOPPED}
+
+
+def test_one_service_can_be_created_anew_as_it_is(runtime: Runtime, spec: StackSpec) -> None:
+    runtime.apply(spec)
+    before = {status.service: (status.pid, status.since) for status in runtime.status(spec)}
+    runtime.recreate(spec, "front")
+    after = {status.service: (status.pid, status.since) for status in runtime.status(spec)}
+    assert {name for name in before if before[name] != after[name]} == {"front"}
+    assert set(states(runtime, spec).values()) == {State.HEALTHY}
+    assert runtime.plan(spec).is_empty
+
+
+def test_one_instance_can_always_be_had_and_more_only_where_the_driver_has_them(
+    runtime: Runtime, spec: StackSpec
+) -> None:
+    runtime.apply(spec)
+    runtime.scale(spec, "front", 1)
+    assert runtime.plan(spec).is_empty
+    if not runtime.features.replicas:
+        with pytest.raises(ScaleRefusedError, match="front has one instance"):
+            runtime.scale(spec, "front", 2)
+        assert set(states(runtime, spec).values()) == {State.HEALTHY}
+
+
 def test_stop_and_remove_can_be_repeated(runtime: Runtime, spec: StackSpec) -> None:
     runtime.apply(spec)
     for _ in range(2):
@@ -155,6 +211,10 @@ def test_unknown_services_are_refused_by_name(runtime: Runtime, spec: StackSpec)
         runtime.stop(spec, services=["nosuch"])
     with pytest.raises(UnknownServiceError, match="no service nosuch"):
         runtime.logs(spec, "nosuch")
+    with pytest.raises(UnknownServiceError, match="no service nosuch"):
+        runtime.scale(spec, "nosuch", 1)
+    with pytest.raises(UnknownServiceError, match="no service nosuch"):
+        runtime.recreate(spec, "nosuch")
     with pytest.raises(UnknownServiceError, match="no service nosuch"):
         runtime.exec(spec, "nosuch", ["python"])
 

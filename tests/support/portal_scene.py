@@ -18,12 +18,12 @@ from portal.operations.models import Operation
 from portal.operations.services import operation_start
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import Plan, Report
+from portal.runtime.protocol import Plan, Rendered, Report
 from portal.runtime.spec import StackSpec
 from portal.runtime.state import locate, read_state, settle, write_state
 from portal.runtime.translate import Location
 from portal.stacks.services import stack_ensure
-from portal.vaults import agent, bare, jobs
+from portal.vaults import agents, jobs
 from portal.vaults.models import BackupSet, Repository, SetState
 from tests.support import servers
 
@@ -48,11 +48,12 @@ class PlacedRuntime(FakeRuntime):
         services: Collection[str] | None = None,
         report: Report | None = None,
         timeout: float = 180.0,
+        release: Rendered | None = None,
     ) -> Plan:
         crash, self.crash = self.crash, None
         if crash:
             raise crash
-        return super().apply(spec, services=services, report=report, timeout=timeout)
+        return super().apply(spec, services=services, report=report, timeout=timeout, release=release)
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         super().remove(spec, data=data)
@@ -98,8 +99,7 @@ def scene(
     folder = tmp_path / "agent"
     folder.mkdir()
     fake = (sys.executable, str(servers.REPO / "tests" / "support" / "fake_agent.py"), str(folder))
-    monkeypatch.setattr(agent, "COMMAND", fake)
-    monkeypatch.setattr(bare, "COMMAND", fake)
+    monkeypatch.setattr(agents, "COMMAND", fake)
     spec = places.stack_spec("rag")
     write_state(runtime.paths.root("rag"), settle(spec, None))
     _point_redis_at(valkey_server, runtime, spec, monkeypatch)

@@ -163,7 +163,7 @@ MORE = {"image": "i", "environment": {"A": "9", "C": "2"}, "cap_drop": ["ALL"]}
         (want(), [], kept(), Action.CREATE, "its container is gone"),
         (want(), [replace(UP, phase="exited")], kept(), Action.START, "is stopped"),
         (want(config={"scale": 2}), [UP], None, Action.START, "1 of 2 run"),
-        (want(), [UP, UP], None, Action.RECREATE, "it has 2 containers instead of 1"),
+        (want(), [UP, UP], None, Action.SCALE, "it has 2 containers instead of 1"),
         (want(told_hash="n"), [UP], None, Action.RECREATE, "its configuration changed"),
         # Compose came to another hash of the same: a newer release of it, not a change.
         (want(told_hash="n"), [UP], kept(), Action.KEEP, "runs as described"),
@@ -206,6 +206,21 @@ def test_what_becomes_of_a_service_and_why(
     wanted: Wanted, found: list[Container], before: Kept | None, action: Action, reason: str
 ) -> None:
     assert told(wanted, found, before) == (action, reason)
+
+
+def test_what_somebody_wants_anew_is_replaced_although_nothing_changed() -> None:
+    services, running = {"a": want(), "b": want("b")}, {"a": [UP], "b": [UP]}
+    found = plan(services, running, Deployed(), anew=["b"])
+    assert [(change.action, change.causes) for change in found.changes] == [
+        (Action.KEEP, ()),
+        (Action.RECREATE, ("asked",)),
+    ]
+
+
+def test_a_change_names_its_causes_for_programs() -> None:
+    both = want(image_id="sha256:n", digest="d")
+    (change,) = plan({"a": both}, {"a": [UP]}, Deployed()).changes
+    assert change.causes == ("contents", "image")
 
 
 def test_no_value_of_a_variable_is_told() -> None:

@@ -165,3 +165,23 @@ def test_secrets_are_files(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for key in service.get("environment", {}):
             assert "PASSWORD" not in key or key.endswith("_FILE")
+
+
+def test_what_is_said_of_instances_names_services_of_the_stack(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    spec = parse_stack(
+        {"name": "rag", "services": services, "volumes": compose["volumes"], "secrets": compose["secrets"]}, Path("x")
+    )
+    assert [name for name, service in spec.services.items() if service.start_first] == ["api", "frontend"]
+    assert all(spec.services[name].single for name in ("postgres", "redis", "vectordb", "ingest", "nginx"))
+    wrong = {**services["nginx"], "x-ragkeep": {**services["nginx"]["x-ragkeep"], "balances": {"api": 1}}}
+    with pytest.raises(StackFileError, match=r"nginx\.x-ragkeep\.balances\.api: expected another service"):
+        parse_stack(
+            {
+                "name": "rag",
+                "services": {**services, "nginx": wrong},
+                "volumes": compose["volumes"],
+                "secrets": compose["secrets"],
+            },
+            Path("x"),
+        )

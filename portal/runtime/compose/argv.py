@@ -53,6 +53,11 @@ def pull(project: str, folder: Path, names: Collection[str]) -> list[str]:
     return [*compose(project, [STDIN], folder), "pull", "--quiet", *names]
 
 
+def fetch(reference: str) -> list[str]:
+    """Fetch one image by its name, or by its digest."""
+    return [DOCKER, "pull", "--quiet", reference]
+
+
 def build(project: str, folder: Path, names: Collection[str]) -> list[str]:
     """Build the images of services of the file on standard input."""
     return [*compose(project, [STDIN], folder), "build", *names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,21 @@ class Wanted:
         return Kept(self.config, self.told_hash, label_hash, self.contents)
 
 
-def plan(wanted: Mapping[str, Wanted], running: Mapping[str, Sequence[Container]], deployed: Deployed) -> Plan:
-    """What to do with each service, and with those that run but are not wanted."""
+def plan(
+    wanted: Mapping[str, Wanted],
+    running: Mapping[str, Sequence[Container]],
+    deployed: Deployed,
+    anew: Collection[str] = (),
+) -> Plan:
+    """What to do with each service, and with those that run but are not wanted.
+
+    Args:
+        anew: to be replaced as they are.
+    """
     changes = {name: _change(want, running.get(name, ()), deployed) for name, want in wanted.items()}
+    for name in anew:
+        if changes[name].action in (Action.KEEP, Action.START, Action.SCALE):
+            changes[name] = Change(name, Action.RECREATE, "somebody asked for it", ("asked",))
     _follow(changes, wanted)
     _repeat(changes, wanted)
     gone = [name for name in running if name not in wanted]
@@ -59,24 +71,25 @@ def _change(wanted: Wanted, found: Sequence[Container], deployed: Deployed) -> C
     if not found:
         return Change(name, Action.CREATE, "has never run here" if kept is None else "its container is gone")
     if reasons := differences(wanted, found, kept):
-        return Change(name, Action.RECREATE, "; ".join(reasons))
+        return Change(name, Action.RECREATE, "; ".join(reasons.values()), tuple(reasons))
     if wanted.once and all(container.phase == "exited" and not container.exit_code for container in found):
         return Change(name, Action.KEEP, "has run to its end")
     up, count = sum(container.is_up for container in found), replicas(wanted.config)
+    if len(found) > count:
+        return Change(name, Action.SCALE, f"it has {len(found)} containers instead of {count}", ("instances",))
     if up < count:
         return Change(name, Action.START, f"{up} of {count} run" if up else "is stopped")
     return Change(name, Action.KEEP, "runs as described")
 
 
-def differences(wanted: Wanted, found: Sequence[Container], kept: Kept | None) -> list[str]:
-    """Why the containers of a service have to be replaced; empty when they need not be."""
-    checks = (
-        _configuration(wanted, found, kept),
-        _mounted(wanted, found, kept),
-        _image(wanted, found),
-        _surplus(wanted, found),
-    )
-    return [reason for reason in checks if reason]
+def differences(wanted: Wanted, found: Sequence[Container], kept: Kept | None) -> dict[str, str]:
+    """Why the containers of a service have to be replaced: for programs -> for people; empty when they need not be."""
+    checks = {
+        "configuration": _configuration(wanted, found, kept),
+        "contents": _mounted(wanted, found, kept),
+        "image": _image(wanted, found),
+    }
+    return {cause: reason for cause, reason in checks.items() if reason}
 
 
 def _configuration(wanted: Wanted, found: Sequence[Container], kept: Kept | None) -> str:
@@ -108,11 +121,6 @@ def _image(wanted: Wanted, found: Sequence[Container]) -> str:
     if not wanted.image_id or all(container.image == wanted.image_id for container in found):
         return ""
     return f"there is another image {wanted.image}"
-
-
-def _surplus(wanted: Wanted, found: Sequence[Container]) -> str:
-    count = replicas(wanted.config)
-    return f"it has {len(found)} containers instead of {count}" if len(found) > count else ""
 
 
 def changed_parts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -150,8 +158,9 @@ def _follow(changes: dict[str, Change], wanted: Mapping[str, Wanted]) -> None:
         for name, want in wanted.items():
             leaders = [lead for lead in _leaders(want.config) if lead in changes]
             replaced = [lead for lead in leaders if changes[lead].action in (Action.RECREATE, Action.CREATE)]
-            if replaced and changes[name].action in (Action.KEEP, Action.START):
-                changes[name] = Change(name, Action.RECREATE, f"it depends on the container of {replaced[0]}")
+            if replaced and changes[name].action in (Action.KEEP, Action.START, Action.SCALE):
+                reason = f"it depends on the container of {replaced[0]}"
+                changes[name] = Change(name, Action.RECREATE, reason, ("follows",))
                 moved = True
 
 

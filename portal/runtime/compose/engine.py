@@ -93,6 +93,16 @@ class Engine:
         found = self.get(f"/images/{quote(reference, safe='/:@')}/json")
         return str(found["Id"]) if found else ""
 
+    def pinned(self, reference: str) -> str:
+        """What names an image for good: `name@sha256:...` where a registry has it, else its id; empty when not here."""
+        found = self.get(f"/images/{quote(reference, safe='/:@')}/json")
+        if not found:
+            return ""
+        name = reference.partition("@")[0].rpartition("/")
+        repository = f"{name[0]}{name[1]}{name[2].partition(':')[0]}@"
+        known = (digest for digest in found.get("RepoDigests") or [] if digest.startswith(repository))
+        return str(next(known, found["Id"]))
+
     def stats(self, container: str) -> dict[str, Any]:
         """What a container uses now; empty when it does not run."""
         found: dict[str, Any] | None = self.get(f"/containers/{container}/stats", **{"stream": 0, "one-shot": 1})

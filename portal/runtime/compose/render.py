@@ -154,6 +154,17 @@ def dump(model: Model) -> str:
     return AWKWARD.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
+def scaled(model: Model, instances: Mapping[str, int]) -> Model:
+    """The same model with so many containers for each of these services."""
+    found = deepcopy(model)
+    for name in instances.keys() & found["services"].keys():
+        config = found["services"][name]
+        config.pop("scale", None)
+        # A `deploy` that was not there would be another configuration.
+        (config.get("deploy") or config)["replicas" if config.get("deploy") else "scale"] = instances[name]
+    return found
+
+
 def replicas(config: Mapping[str, Any]) -> int:
     """How many containers a service has."""
     given = (config.get("deploy") or {}).get("replicas", config.get("scale"))

@@ -7,9 +7,12 @@ a lost message is noticed by the reaper, a repeated one is refused by the row's 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
+
+from config import env
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.run")
 
@@ -46,5 +49,13 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+def _touch(**_: object) -> None:
+    """Tell whoever looks after the container that this worker still turns around."""
+    if file := env.alive_file():
+        Path(file).touch()
+
+
+signals.worker_ready.connect(_touch)
+signals.heartbeat_sent.connect(_touch)
 app.add_defaults(_configuration)
 app.autodiscover_tasks()

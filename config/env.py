@@ -24,22 +24,50 @@ def var_dir() -> Path:
 class Control:
     """Where the control plane's own servers listen and under which address browsers see the portal."""
 
-    host: str
+    postgres_host: str
     postgres_port: int
+    valkey_host: str
     valkey_port: int
     portal_url: str
 
 
+def runtime() -> str:
+    """What runs the stacks of this installation: `embedded`, or `compose` inside the portal's containers."""
+    return os.environ.get("RAGKEEP_RUNTIME") or "embedded"
+
+
+def portal_project() -> str:
+    """The Compose project of the portal's own containers; says nothing where processes run."""
+    return os.environ.get("RAGKEEP_PORTAL_PROJECT") or "ragkeep-portal"
+
+
+def agent_image() -> str:
+    """The image whose containers are backup agents."""
+    return os.environ.get("RAGKEEP_AGENT_IMAGE") or "ragkeep/portal:0.1.0"
+
+
+def agents_elsewhere() -> bool:
+    """Whether this process has the worker start its agents, because it may not write to the Docker Engine."""
+    return os.environ.get("RAGKEEP_AGENTS") == "worker"
+
+
+def alive_file() -> str:
+    """The file that a worker touches at each heartbeat; empty where nobody looks for it."""
+    return os.environ.get("RAGKEEP_ALIVE_FILE", "")
+
+
 def control() -> Control:
-    """Read RAGKEEP_CONTROL_PORT_POSTGRES, RAGKEEP_CONTROL_PORT_VALKEY and RAGKEEP_PORTAL_URL, else the state file.
+    """Where the portal's servers are: RAGKEEP_CONTROL_HOST_*, RAGKEEP_CONTROL_PORT_* and RAGKEEP_PORTAL_URL, else the
+    state file and this machine.
 
     Raises:
         ImproperlyConfigured: neither the environment nor `var/control/state.json` names a port.
     """
     state = _state(var_dir() / "control" / "state.json")
     return Control(
-        host="127.0.0.1",
+        postgres_host=os.environ.get("RAGKEEP_CONTROL_HOST_POSTGRES") or "127.0.0.1",
         postgres_port=_port("RAGKEEP_CONTROL_PORT_POSTGRES", state, "postgres"),
+        valkey_host=os.environ.get("RAGKEEP_CONTROL_HOST_VALKEY") or "127.0.0.1",
         valkey_port=_port("RAGKEEP_CONTROL_PORT_VALKEY", state, "valkey"),
         portal_url=os.environ.get("RAGKEEP_PORTAL_URL")
         or str(state.get("settings", {}).get("RAGKEEP_PORTAL_URL", "http://127.0.0.1:8081")),

@@ -9,6 +9,10 @@ from config import env
 
 CHECKOUT: Path = env.CHECKOUT
 VAR_DIR: Path = env.var_dir()
+RUNTIME = env.runtime()
+PORTAL_PROJECT = env.portal_project()
+AGENT_IMAGE = env.agent_image()
+AGENTS_ELSEWHERE = env.agents_elsewhere()
 
 SECRET_KEY = ""
 DEBUG = False

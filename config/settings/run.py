@@ -10,12 +10,12 @@ _control = env.control()
 
 SECRET_KEY = env.secret("django_secret_key")
 DATABASES["default"] |= {
-    "HOST": _control.host,
+    "HOST": _control.postgres_host,
     "PORT": _control.postgres_port,
     "PASSWORD": env.secret("postgres_password"),
     "CONN_HEALTH_CHECKS": True,
 }
-VALKEY_URL = f"redis://:{env.secret('valkey_password')}@{_control.host}:{_control.valkey_port}/0"
+VALKEY_URL = f"redis://:{env.secret('valkey_password')}@{_control.valkey_host}:{_control.valkey_port}/0"
 
 CSRF_TRUSTED_ORIGINS = [_control.portal_url.rstrip("/")]
 _https = _control.portal_url.startswith("https://")

@@ -1,4 +1,4 @@
-"""Where a stack's runtime finds it: the description of a stack by name, and its addresses on this host."""
+"""Where a stack's runtime finds it: the description of a stack by name, and its addresses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from portal.runtime.compose import ComposeRuntime
+from portal.runtime.compose.files import stack_files
+from portal.runtime.compose.location import Joined, Linked
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.spec import StackSpec, load_stack
@@ -14,16 +17,26 @@ from portal.runtime.state import read_state
 from portal.runtime.translate import Location
 
 RUNTIME_SETTINGS = ("LOCAL_PORT_", "RAGKEEP_VAR")
+COMPOSE = "compose"
+# The overlay that names other images and changes nothing else.
+OFFLINE = "offline.yaml"
 
 
 @cache
-def _runtime(var: Path) -> EmbeddedRuntime:
+def _runtime(kind: str, var: Path) -> EmbeddedRuntime | ComposeRuntime:
+    if kind == COMPOSE:
+        return ComposeRuntime(RuntimePaths(var, control=settings.PORTAL_PROJECT))
     return EmbeddedRuntime(RuntimePaths(var))
 
 
-def runtime() -> EmbeddedRuntime:
+def runtime() -> EmbeddedRuntime | ComposeRuntime:
     """The runtime of this installation."""
-    return _runtime(Path(settings.VAR_DIR))
+    return _runtime(settings.RUNTIME, Path(settings.VAR_DIR))
+
+
+def in_containers() -> bool:
+    """Whether this installation's services, agents and portal are containers."""
+    return bool(settings.RUNTIME == COMPOSE)
 
 
 def stack_spec(name: str) -> StackSpec:
@@ -33,8 +46,17 @@ def stack_spec(name: str) -> StackSpec:
         StackFileError: the file is not valid.
     """
     paths = runtime().paths
-    spec, before = load_stack(paths.stack_file, project=name), read_state(paths.root(name))
-    return spec.derive(listen=before.listen) if before else spec
+    file, *overlays = stack_files(paths.root(name), paths.stack_file)
+    spec, before = load_stack(file, project=name), read_state(paths.root(name))
+    return spec.derive(listen=before.listen if before else None, overlays=overlays)
+
+
+def arena_overlays(live: StackSpec) -> list[Path]:
+    """The overlays of a throw-away stack beside `live`: the same images, no ports, no way out, none of its networks."""
+    if not in_containers():
+        return []
+    same = [file for file in live.overlays if file.name == OFFLINE]
+    return [*same, runtime().paths.checkout / "compose" / "arena.yaml"]
 
 
 def stack_exists(name: str) -> bool:
@@ -43,8 +65,18 @@ def stack_exists(name: str) -> bool:
 
 
 def location(spec: StackSpec) -> Location:
-    """Ports, volumes and secrets of the stack as of its last start."""
-    return runtime().locate(spec)
+    """Addresses, volumes and secrets of the stack as of its last start, for the portal's own processes.
+
+    In containers only `api` and `nginx` can be reached from here.
+    """
+    here = runtime().locate(spec)
+    return Linked.of(here) if in_containers() else here
+
+
+def agent_location(spec: StackSpec) -> Location:
+    """The same for a backup agent."""
+    here = runtime().locate(spec)
+    return Joined.of(here) if in_containers() else here
 
 
 def given_settings(place: Location) -> dict[str, str]:

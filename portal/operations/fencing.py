@@ -18,9 +18,14 @@ from portal.operations.models import Operation
 KEEPERS = ("fence", "worker.lock", "agent.lock")
 
 
+def work_path(operation_id: uuid.UUID) -> Path:
+    """Where an operation's own folder is, whether it is there or not."""
+    return Path(settings.VAR_DIR) / "operations" / str(operation_id)
+
+
 def work_dir(operation_id: uuid.UUID) -> Path:
     """The operation's own folder: fence, locks, staging."""
-    path = Path(settings.VAR_DIR) / "operations" / str(operation_id)
+    path = work_path(operation_id)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 

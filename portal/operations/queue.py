@@ -15,6 +15,15 @@ EXECUTE = "portal.operations.execute"
 log = logging.getLogger(__name__)
 
 
+def send(task: str, *args: object, expires: float) -> None:
+    """Send any other task to the worker, who forgets it after `expires` seconds.
+
+    Raises:
+        OperationalError, OSError: the broker does not answer.
+    """
+    app.send_task(task, args=list(args), retry=False, expires=expires)
+
+
 def enqueue(operation_id: uuid.UUID) -> None:
     """Send the id to the worker. A broker that is down is not an error: the reaper sends it again."""
     Operation.objects.filter(pk=operation_id).update(enqueued_at=Now())

@@ -21,16 +21,20 @@ SOCKET_LIMIT = 90
 
 @dataclass(frozen=True)
 class RuntimePaths:
-    """The two folders everything else is derived from: `var` (all state) and `checkout` (the program)."""
+    """The two folders everything else is derived from: `var` (all state) and `checkout` (the program).
+
+    `control` is what the control plane is called where it runs; its folder has the same name everywhere.
+    """
 
     var: Path
     checkout: Path = CHECKOUT
+    control: str = CONTROL
 
     @classmethod
-    def discover(cls, environ: Mapping[str, str] = os.environ) -> RuntimePaths:
+    def discover(cls, environ: Mapping[str, str] = os.environ, *, control: str = CONTROL) -> RuntimePaths:
         """The paths of this checkout; `RAGKEEP_VAR` moves the state elsewhere."""
         given = environ.get("RAGKEEP_VAR")
-        return cls(Path(given).resolve() if given else CHECKOUT / "var")
+        return cls(Path(given).resolve() if given else CHECKOUT / "var", control=control)
 
     @cached_property
     def key(self) -> str:
@@ -59,10 +63,10 @@ class RuntimePaths:
 
     def root(self, project: str) -> Path:
         """The folder of one stack, or of the control plane."""
-        return self.var / CONTROL if project == CONTROL else self.var / "stacks" / project
+        return self.var / CONTROL if project in (CONTROL, self.control) else self.var / "stacks" / project
 
     def volumes(self, project: str) -> Path:
-        return self.root(project) if project == CONTROL else self.root(project) / "volumes"
+        return self.root(project) if project in (CONTROL, self.control) else self.root(project) / "volumes"
 
     def tool(self, name: str) -> Path | None:
         """The program a stack file calls `name`: from var/tools, a wheel or this environment; None when missing."""

@@ -67,9 +67,13 @@ class Location:
         known = self.ports[service]
         return known[inside] if inside is not None else next(iter(known.values()))
 
+    def host(self, service: str) -> str:
+        """The name or address under which a service is reached."""
+        return LOOPBACK
+
     def url(self, service: str) -> str:
-        """http:// and the local address of a service's first port."""
-        return f"http://{LOOPBACK}:{self.port(service)}"
+        """http:// and the address of a service's first port."""
+        return f"http://{self.host(service)}:{self.port(service)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-
-from backups.process import Running
 from portal.operations import fencing
 from portal.operations.context import Context
 from portal.operations.errors import Cancelled, Fenced, OperationFailed
 from portal.operations.models import Step, StepState
+from portal.vaults.agents import agent_opened, predecessors_removed
 
-COMMAND = (sys.executable, "-m", "backups", "agent")
 EXIT_FENCED = 4
 # An agent that was killed is started again: every job of it can be repeated.
 RUNS = 3
@@ -146,7 +142,7 @@ def run_agent(ctx: Context, job: Mapping[str, Any], *, undoing: bool = False) ->
 def _run_once(ctx: Context, job: Mapping[str, Any], undoing: bool) -> dict[str, Any]:
     _prove_predecessor_gone(ctx)
     session = AgentSession(ctx, str(job["kind"]))
-    with Running(COMMAND, cwd=settings.CHECKOUT) as agent:
+    with agent_opened(job) as agent:
         with ctx.monitor.interrupting(agent.kill, on_cancel=not undoing):
             agent.send(json.dumps(job) + "\n")
             for line in agent.lines():
@@ -158,7 +154,7 @@ def _run_once(ctx: Context, job: Mapping[str, Any], undoing: bool) -> dict[str, 
 
 def _prove_predecessor_gone(ctx: Context) -> None:
     with fencing.held(ctx.work / "agent.lock", seconds=PREDECESSOR_SECONDS) as ours:
-        if not ours:
+        if not ours or not predecessors_removed(str(ctx.operation.pk)):
             raise OperationFailed(
                 "An earlier agent of this operation still runs.",
                 code="operation_busy",

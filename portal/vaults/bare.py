@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.conf import settings
-
-from backups.process import Running
 from portal.core import places
 from portal.operations import fencing
 from portal.operations.errors import OperationFailed
-from portal.vaults.agent import COMMAND
+from portal.vaults.errands import errand
 from portal.vaults.jobs import envelope, extra_place, host_of, repository_place, stack_place
 from portal.vaults.models import BackupSet, ExtraSource, Repository
 
@@ -76,16 +71,9 @@ def restore_preview(found: BackupSet, *, into: str = "", options: Mapping[str, A
 
 def _run(kind: str, **parts: Any) -> dict[str, Any]:  # noqa: ANN401 - decoded JSON
     operation = uuid.uuid4()
-    work = fencing.work_dir(operation)
-    job = {**envelope(kind, str(operation), 1, work), **parts}
-    try:
-        with Running(COMMAND, cwd=settings.CHECKOUT) as agent:
-            agent.send(json.dumps(job) + "\n")
-            last = [line for line in agent.lines() if line.startswith("{")][-1:]
-            agent.wait()
-            return _conclude(json.loads(last[0]) if last else {}, agent.stderr)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    job = {**envelope(kind, str(operation), 1, fencing.work_path(operation)), **parts}
+    answer = errand(job)
+    return _conclude(answer, str(answer.pop("stderr", "")))
 
 
 def _conclude(last: Mapping[str, Any], stderr: str) -> dict[str, Any]:

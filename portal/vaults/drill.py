@@ -23,8 +23,9 @@ from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, oper
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.vaults.agent import run_agent
+from portal.vaults.agents import VOLUMES
 from portal.vaults.golden import questions_of_drill
-from portal.vaults.jobs import VOLUMES, agent_job, host_of, stack_place
+from portal.vaults.jobs import agent_job, host_of, stack_place
 from portal.vaults.models import BackupSet, Drill, DrillState
 from portal.vaults.restore_choice import set_of
 
@@ -129,7 +130,7 @@ class Arena:
         here.secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in self._spec.secrets:
             write_secret(here.secret(name), secrets.token_urlsafe(24))
-        for volume in VOLUMES:
+        for volume in () if places.in_containers() else VOLUMES:
             (here.volume(volume) / "live").mkdir(parents=True, exist_ok=True)
 
     def start(self, services: Sequence[str] | None, name: str, title: str) -> None:
@@ -182,7 +183,8 @@ def arena_spec(live: StackSpec, project: str) -> StackSpec:
     """`live` as a throw-away stack: free ports, this machine only, the few services that prove a set."""
     settings = places.given_settings(places.location(live))
     services = [name for name in SERVICES if name in live.services]
-    return live.derive(project=project, services=services, settings=settings, niceness=NICENESS)
+    overlays = places.arena_overlays(live)
+    return live.derive(project=project, services=services, settings=settings, niceness=NICENESS, overlays=overlays)
 
 
 def _record(ctx: Context, found: BackupSet, seconds: float, report: Mapping[str, Any]) -> Drill:

@@ -18,6 +18,7 @@ from portal.runtime.spec import StackSpec
 
 # What reads or writes a volume, or the database, that a restore exchanges. Postgres itself stays: it renames.
 USERS_OF_DATA = ("ingest", "api", "vectordb", "ollama")
+FLUSH = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" exec redis-cli flushall'
 
 
 class Halt:
@@ -61,17 +62,30 @@ class Halt:
 
     def flush(self) -> None:
         """Forget sessions and caches: they belong to the data that was replaced."""
-        here = places.location(self._spec)
         with self._ctx.step("flush", "Forget sessions and caches", undoing=True) as data:
             if not self._is_up("redis"):
                 data["skipped"] = "it does not run"
-                return
-            password = Secret.from_file(here.secret("redis_password")).reveal()
-            try:
-                with redis.Redis(port=here.port("redis"), password=password, socket_timeout=10) as client:
-                    client.flushall()
-            except redis.RedisError as error:
-                raise OperationFailed(f"Sessions could not be forgotten: {error}.", code="flush_failed") from None
+            elif places.in_containers():
+                self._flush_inside()
+            else:
+                self._flush_server()
+
+    def _flush_server(self) -> None:
+        here = places.location(self._spec)
+        password = Secret.from_file(here.secret("redis_password")).reveal()
+        try:
+            with redis.Redis(port=here.port("redis"), password=password, socket_timeout=10) as client:
+                client.flushall()
+        except redis.RedisError as error:
+            raise OperationFailed(f"Sessions could not be forgotten: {error}.", code="flush_failed") from None
+
+    def _flush_inside(self) -> None:
+        """In containers the portal has no way to the server; the server's own client has."""
+        with runtime_faults():
+            done = places.runtime().exec(self._spec, "redis", ("sh", "-c", FLUSH), timeout=30)
+        if done.returncode or done.stdout.strip() != "OK":
+            said = (done.stdout + done.stderr).strip()[-200:]
+            raise OperationFailed(f"Sessions could not be forgotten: {said}.", code="flush_failed")
 
     @property
     def began(self) -> bool:

@@ -12,10 +12,10 @@ from portal.operations.errors import OperationFailed
 from portal.operations.registry import Params
 from portal.runtime.spec import StackSpec
 from portal.runtime.translate import Location
+from portal.vaults.agents import VOLUMES
 from portal.vaults.models import ExtraSource, Plan, Repository, SourceKind
 
 DATABASE = "rag"
-VOLUMES = ("documents", "vectors", "models", "index")
 Job = dict[str, Any]
 
 
@@ -68,12 +68,12 @@ def envelope(kind: str, operation: str, attempt: int, work: Path) -> Job:
 
 def stack_place(spec: StackSpec) -> Job:
     """A stack as the agent sees it."""
-    here = places.location(spec)
+    here = places.agent_location(spec)
     return {
         "name": spec.project,
         "environment": here.settings.get("ENVIRONMENT", "production"),
         "postgres": {
-            "host": "127.0.0.1",
+            "host": here.host("postgres"),
             "port": here.port("postgres"),
             "user": "rag",
             "database": DATABASE,
@@ -85,10 +85,15 @@ def stack_place(spec: StackSpec) -> Job:
         "api_url": here.url("api"),
         "internal_token_file": str(here.secret("internal_token")),
         "volumes": {volume: str(here.volume(volume)) for volume in VOLUMES},
-        "config": [str(path) for path in (spec.file, here.root / "state.json", here.conf) if path.exists()],
+        "config": [str(path) for path in (*_files(spec), here.root / "state.json", here.conf) if path.exists()],
         "pullable": here.settings.get("PULLABLE_MODELS", "").split(),
         "extra": [extra_place(spec, source) for source in ExtraSource.objects.filter(stack=spec.project)],
     }
+
+
+def _files(spec: StackSpec) -> tuple[Path, ...]:
+    # Where no containers run, overlays say nothing.
+    return (spec.file, *spec.overlays)
 
 
 def extra_place(spec: StackSpec, source: ExtraSource) -> Job:
@@ -96,7 +101,7 @@ def extra_place(spec: StackSpec, source: ExtraSource) -> Job:
     told = {"name": source.name, "kind": source.kind, **source.settings}
     if not told.pop("own", False):
         return told
-    here = places.location(spec)
+    here = places.agent_location(spec)
     if source.kind == SourceKind.REDIS:
         return {**told, **_server(here, "redis")}
     return {**told, **_server(here, "postgres"), "user": "rag"}
@@ -104,7 +109,7 @@ def extra_place(spec: StackSpec, source: ExtraSource) -> Job:
 
 def _server(here: Location, service: str) -> Job:
     secret = str(here.secret(f"{service}_password"))
-    return {"host": "127.0.0.1", "port": here.port(service), "password_file": secret}
+    return {"host": here.host(service), "port": here.port(service), "password_file": secret}
 
 
 def host_of(stack: Mapping[str, Any]) -> str:

@@ -15,11 +15,13 @@ from pathlib import Path
 from backups import process
 from portal.runtime import description, leftovers, logfile, ports, probe, procfs
 from portal.runtime.errors import PortTakenError, ScaleRefusedError, StackFileError
+from portal.runtime.happenings import happenings
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import (
     Action,
     Change,
     Features,
+    Happening,
     Plan,
     Problem,
     Rendered,
@@ -36,6 +38,8 @@ from portal.runtime.translate import LocalService, Location, active, localize
 
 FEATURES = Features(driver="embedded", real_processes=True, images=False, network_isolation=False, replicas=False)
 FAILURE_LOG_LINES = 15
+# Days of what supervisord writes, unless something ends again and again.
+HAPPENINGS_LINES = 2000
 STOP_MARGIN_SECONDS = 15.0
 
 
@@ -168,6 +172,10 @@ class EmbeddedRuntime:
         running = procfs.table()
         known = self.supervisor.processes(spec.project)
         return {name: _stats(known[name].pid, running) for name in spec.services if name in known and known[name].pid}
+
+    def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
+        log = logfile.tail(self.paths.run / "supervisord.log", HAPPENINGS_LINES)
+        return happenings(log, self.supervisor.processes(spec.project), since=since)
 
     def _view(self, spec: StackSpec, release: Rendered | None = None) -> View:
         state = settle(spec, read_state(self.paths.root(spec.project)))
@@ -321,8 +329,11 @@ def _with_memory(status: ServiceStatus, running: dict[int, procfs.Entry]) -> Ser
 
 def _stats(pid: int, running: dict[int, procfs.Entry]) -> Stats:
     family = procfs.family(pid, running)
+    read, written = procfs.disk(family) or (None, None)
     return Stats(
         memory_bytes=procfs.memory(family),
         cpu_seconds=sum(running[member].cpu_seconds for member in family),
         processes=len(family),
+        disk_read=read,
+        disk_written=written,
     )

@@ -13,6 +13,7 @@ from portal.runtime.protocol import (
     Action,
     Change,
     Features,
+    Happening,
     Plan,
     Problem,
     Rendered,
@@ -45,6 +46,7 @@ class FakeRuntime:
     def __init__(self, faults: Mapping[str, str] | None = None) -> None:
         self.faults = dict(faults or {})
         self.calls: list[tuple[str, str, str]] = []
+        self.happened: list[Happening] = []
         self._stacks: dict[str, _Running] = {}
 
     @property
@@ -122,6 +124,9 @@ class FakeRuntime:
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         return {name: Stats(memory_bytes=1 << 20, cpu_seconds=0.0, processes=1) for name in self._stack(spec).up}
+
+    def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
+        return tuple(item for item in self.happened if item.at > since)
 
     def _stack(self, spec: StackSpec) -> _Running:
         return self._stacks.setdefault(spec.project, _Running())

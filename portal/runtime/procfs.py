@@ -17,7 +17,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One process: `started` is in clock ticks since boot and tells a reused pid from the old one."""
+    """One process: `started` is in clock ticks since boot and tells a reused pid from the old one; `cpu_seconds` are
+    its own and those of its children that have ended."""
 
     pid: int
     parent: int
@@ -35,7 +36,7 @@ def entry(pid: int) -> Entry | None:
     fields = text.rpartition(")")[2].split()
     if fields[0] in "ZX":
         return None
-    cpu = (int(fields[11]) + int(fields[12])) / TICKS
+    cpu = sum(map(int, fields[11:15])) / TICKS
     return Entry(pid=pid, parent=int(fields[1]), started=int(fields[19]), cpu_seconds=cpu, state=fields[0])
 
 
@@ -113,3 +114,28 @@ def _kilobytes(path: Path, fields: Collection[str]) -> dict[str, int]:
             if name in found:
                 found[name] = int(value[0]) * 1024
     return found
+
+
+def disk(pids: Collection[int]) -> tuple[int, int] | None:
+    """Bytes that processes have read from and written to disks; None when we may look into none of them."""
+    told = [found for pid in pids if (found := _transferred(pid)) is not None]
+    return (sum(read for read, _ in told), sum(written for _, written in told)) if told else None
+
+
+def _transferred(pid: int) -> tuple[int, int] | None:
+    try:
+        text = (PROC / str(pid) / "io").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = dict(line.split(": ") for line in text.splitlines())
+    return int(found["read_bytes"]), int(found["write_bytes"])
+
+
+def memory_kills() -> int:
+    """How many processes the kernel of this machine has killed for want of memory since it started."""
+    with contextlib.suppress(OSError):
+        for line in (PROC / "vmstat").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    return 0

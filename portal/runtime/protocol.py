@@ -98,11 +98,34 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Use of one service: bytes of memory, seconds of processor time since its start, number of processes."""
+    """Use of one service: bytes of memory, seconds of processor time since its start, number of processes; bytes that
+    went through its network and to and from disks since its start, None where the driver cannot tell."""
 
     memory_bytes: int
     cpu_seconds: float
     processes: int
+    network_in: int | None = None
+    network_out: int | None = None
+    disk_read: int | None = None
+    disk_written: int | None = None
+
+
+class Happened(StrEnum):
+    """What can happen to a service that nobody told to do anything."""
+
+    ENDED = "ended"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened to a service by itself; `at` is a Unix time, `detail` a few words, e.g. `exit status 1`
+    or `terminated by SIGKILL`."""
+
+    service: str
+    at: float
+    what: Happened
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,4 +243,8 @@ class Runtime(Protocol):
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         """Use of every service that runs."""
+        ...
+
+    def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
+        """What happened to services by itself after `since` (a Unix time), in that order, as far as is remembered."""
         ...

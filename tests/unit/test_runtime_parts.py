@@ -91,6 +91,22 @@ def test_memory_counts_what_processes_share_once(tmp_path: Path, monkeypatch: py
     assert procfs.memory([]) == 0
 
 
+def test_what_went_to_disks_is_added_up_as_far_as_we_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    for pid in (1, 2):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "io").write_text(f"rchar: 9\nread_bytes: {pid}\nwrite_bytes: {pid}0\n")
+    assert procfs.disk([1, 2, 3]) == (3, 30)
+    assert procfs.disk([3]) is None
+
+
+def test_kills_for_want_of_memory_are_the_kernels_own_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    assert procfs.memory_kills() == 0
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 3\n")
+    assert procfs.memory_kills() == 3
+
+
 def test_a_record_tells_a_reused_pid_from_the_old_one(tmp_path: Path) -> None:
     entry = procfs.entry(os.getpid())
     assert entry is not None

@@ -23,7 +23,7 @@ from portal.runtime.errors import (
     StackRuntimeError,
 )
 from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import Features, Plan, Problem, Rendered, Report, ServiceStatus, Stats
+from portal.runtime.protocol import Features, Happening, Plan, Problem, Rendered, Report, ServiceStatus, Stats
 from portal.runtime.spec import StackSpec, layers
 from portal.runtime.state import locate, read_state, settle, write_state
 from portal.runtime.translate import Location, active
@@ -156,6 +156,9 @@ class ComposeRuntime:
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         return self._fleet(spec).stats(list(spec.services))
+
+    def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
+        return self._fleet(spec).happenings(since=since)
 
     def _view(self, spec: StackSpec) -> View:
         state = settle(spec, read_state(self.paths.root(spec.project)))

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from portal.runtime.compose import argv, usage
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import ONE_OFF, PROJECT, SERVICE, Container, by_service, judge, read
+from portal.runtime.compose.happenings import GRACE_SECONDS, KINDS, happenings
 from portal.runtime.compose.logs import Line, just_after, merged
 from portal.runtime.compose.logs import lines as log_lines
-from portal.runtime.protocol import ServiceStatus, Stats
+from portal.runtime.protocol import Happening, ServiceStatus, Stats
 
 FOLLOW_PAUSE_SECONDS = 0.3
 # The most that is read of what was written during one pause.
@@ -59,6 +60,13 @@ class Fleet:
             up = [name for name in names if name in found]
             return dict(zip(up, pool.map(lambda name: self._stats(found[name]), up), strict=True))
 
+    def happenings(self, *, since: float) -> tuple[Happening, ...]:
+        """What happened to them by themselves after `since`, a Unix time."""
+        told = self.docker.engine.events(
+            f"{PROJECT}={self.project}", *KINDS, since=since - GRACE_SECONDS, until=time.time()
+        )
+        return happenings(told, since=since)
+
     def halt(self, services: Collection[str]) -> None:
         """Stop the containers of these services at once, each with its own signal and patience."""
         up = [container.id for container in self.containers(services) if container.is_up]
@@ -99,8 +107,13 @@ class Fleet:
     def _stats(self, found: Sequence[Container]) -> Stats:
         engine = self.docker.engine
         told = [engine.stats(container.id) for container in found]
+        networks, disks = [usage.network(stats) for stats in told], [usage.disk(stats) for stats in told]
         return Stats(
             memory_bytes=sum(usage.memory_bytes(stats) for stats in told),
             cpu_seconds=sum(usage.cpu_seconds(stats) for stats in told),
             processes=sum(usage.family_size(c.pid or 0, engine.processes(c.id)) for c in found),
+            network_in=sum(received for received, _ in networks),
+            network_out=sum(sent for _, sent in networks),
+            disk_read=sum(read for read, _ in disks),
+            disk_written=sum(written for _, written in disks),
         )

@@ -23,6 +23,22 @@ def cpu_seconds(stats: Mapping[str, Any]) -> float:
     return float(usage.get("total_usage", 0)) / NANOSECONDS
 
 
+def network(stats: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes that a container has received and sent since its start, over all its networks."""
+    told = (stats.get("networks") or {}).values()
+    return sum(int(one["rx_bytes"]) for one in told), sum(int(one["tx_bytes"]) for one in told)
+
+
+def disk(stats: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes that a container has read from and written to disks since its start."""
+    told = (stats.get("blkio_stats") or {}).get("io_service_bytes_recursive") or []
+    # The two generations of control groups write it differently.
+    summed = {"read": 0, "write": 0}
+    for entry in told:
+        summed[entry["op"].lower()] = summed.get(entry["op"].lower(), 0) + int(entry["value"])
+    return summed["read"], summed["write"]
+
+
 def family_size(root: int, processes: Collection[tuple[int, int]]) -> int:
     """How many processes descend from `root`, itself included. Health checks and visitors are not among them.
 

@@ -33,6 +33,8 @@ INSTALLED_APPS: list[str] = [
     "portal.operations",
     "portal.stacks",
     "portal.vaults",
+    "portal.watch",
+    "portal.doctor",
     "portal.alarms",
     "portal.web",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.alarms.conditions import Rule
-from portal.alarms.rules import backups, drills, recovery, repositories, stacks
+from portal.alarms.rules import backups, drills, events, recovery, repositories, stacks
 
 RULES: tuple[Rule, ...] = (
     backups.failed,
@@ -21,5 +21,7 @@ RULES: tuple[Rule, ...] = (
     repositories.on_one_disk,
     recovery.held,
     recovery.key_unproven,
+    events.out_of_memory,
+    events.crashing,
 )
 STACK_RULES: tuple[Rule, ...] = (stacks.unwell,)

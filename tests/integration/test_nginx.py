@@ -51,6 +51,9 @@ class Upstream(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def _stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -81,6 +84,7 @@ def upstream() -> Iterator[http.server.ThreadingHTTPServer]:
 class Edge:
     chat: str
     portal: str
+    inside: str
     api_port: int
     frontend_port: int
     portal_port: int
@@ -91,13 +95,14 @@ class Edge:
 @contextmanager
 def edge(folder: Path, ports: tuple[int, int, int]) -> Iterator[Edge]:
     """nginx before the API, the chat and the portal on these ports."""
-    chat, portal = free_port(), free_port()
+    chat, portal, inside = free_port(), free_port(), free_port()
     values = {
         "RAGKEEP_RUN": str(folder),
         "RAGKEEP_PAGES": str(CHECKOUT / "config" / "nginx"),
         "RAGKEEP_TRANSPORT": str(CHECKOUT / "config" / "nginx" / "plain.conf"),
         "RAGKEEP_CHAT_LISTEN": f"127.0.0.1:{chat}",
         "RAGKEEP_PORTAL_LISTEN": f"127.0.0.1:{portal}",
+        "RAGKEEP_INSIDE_LISTEN": f"127.0.0.1:{inside}",
         "RAGKEEP_API": f"127.0.0.1:{ports[0]}",
         "RAGKEEP_FRONTEND": f"127.0.0.1:{ports[1]}",
         "RAGKEEP_PORTAL": f"127.0.0.1:{ports[2]}",
@@ -109,7 +114,8 @@ def edge(folder: Path, ports: tuple[int, int, int]) -> Iterator[Edge]:
     argv = ["sh", "-c", f'exec "{NGINX}" -c "{conf}" -p "{folder}" -e stderr >"{log}"']
     with process.Running(argv) as running:
         wait_until(lambda: _listens(chat), what=f"nginx {running.stderr}")
-        yield Edge(f"http://127.0.0.1:{chat}", f"http://127.0.0.1:{portal}", *ports, log, conf)
+        found = [f"http://127.0.0.1:{port}" for port in (chat, portal, inside)]
+        yield Edge(*found, *ports, log, conf)
 
 
 def _listens(port: int) -> bool:
@@ -239,6 +245,45 @@ def test_uploads_have_a_limit_and_are_refused_early(site: Edge) -> None:
     error = refused.json()["error"]
     assert error["code"] == "too_large"
     assert f"{LIMIT} bytes" in error["message"]
+
+
+def test_the_chats_server_reaches_the_api_and_nothing_else_by_way_of_the_entrance(site: Edge) -> None:
+    sent = {"Authorization": "Bearer t"}
+    answer = httpx.get(f"{site.inside}/api/me", headers=sent).json()
+    assert (answer["port"], answer["headers"]["authorization"]) == (site.api_port, "Bearer t")
+    for path in ("/", "/internal/counts", "/portal/"):
+        assert httpx.get(f"{site.inside}{path}").status_code == 404, path
+
+
+def test_a_connection_to_the_api_serves_one_request(site: Edge) -> None:
+    # One that is kept could be closed by a change of the lists just as the next request is on its way.
+    for url in (f"{site.chat}/api/me", f"{site.inside}/api/me"):
+        assert httpx.get(url).headers["connection"] == "close"
+
+
+def test_who_signs_in_all_the_time_is_asked_to_wait_and_others_are_not(site: Edge) -> None:
+    with httpx.Client() as client:
+        told = [client.post(f"{site.chat}/api/session", json={}) for _ in range(60)]
+        refused = [answer for answer in told if answer.status_code == 429]
+        assert 40 <= len(told) - len(refused) < 60
+        assert refused[-1].json()["error"]["code"] == "too_many_requests"
+        assert refused[-1].headers["retry-after"] == "1"
+        assert client.delete(f"{site.chat}/api/session").status_code != 429
+        assert client.get(f"{site.chat}/api/me").status_code == 200
+
+
+def test_a_browser_stays_with_one_instance_of_the_chat(tmp_path: Path) -> None:
+    with upstream() as one, upstream() as two, edge(tmp_path, (1, one.server_port, 1)) as site:
+        listed = "".join(f"server 127.0.0.1:{server.server_port};\n" for server in (one, two))
+        (tmp_path / "instances" / "frontend.conf").write_text(listed)
+        process.run([str(NGINX), "-s", "reload", "-c", str(site.conf), "-p", str(tmp_path), "-e", "stderr"])
+
+        def served(browser: str) -> int:
+            cookies = {"Cookie": f"_streamlit_xsrf={browser}"}
+            return int(httpx.get(f"{site.chat}/", headers=cookies).json()["port"])
+
+        wait_until(lambda: len({served(str(n)) for n in range(20)}) == 2, what="the new list", seconds=5)
+        assert all(len({served(str(browser)) for _ in range(5)}) == 1 for browser in range(20))
 
 
 def test_security_headers_on_the_chats_origin(site: Edge) -> None:

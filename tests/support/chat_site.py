@@ -46,13 +46,14 @@ def chat_site(folder: Path, rag: RagStack) -> Iterator[ChatSite]:
 
 @contextmanager
 def _nginx(folder: Path, rag: RagStack, frontend: int) -> Iterator[str]:
-    port, portal = free_port(), free_port()
+    port, portal, inside = free_port(), free_port(), free_port()
     values = {
         "RAGKEEP_RUN": str(folder),
         "RAGKEEP_PAGES": str(REPO / "config" / "nginx"),
         "RAGKEEP_TRANSPORT": str(REPO / "config" / "nginx" / "plain.conf"),
         "RAGKEEP_CHAT_LISTEN": f"127.0.0.1:{port}",
         "RAGKEEP_PORTAL_LISTEN": f"127.0.0.1:{portal}",
+        "RAGKEEP_INSIDE_LISTEN": f"127.0.0.1:{inside}",
         "RAGKEEP_API": rag.api_url.removeprefix("http://"),
         "RAGKEEP_FRONTEND": f"127.0.0.1:{frontend}",
         "RAGKEEP_PORTAL": f"127.0.0.1:{portal}",

@@ -9,9 +9,10 @@ fill_in() {
     output=${NGINX_ENVSUBST_OUTPUT_DIR:-/etc/nginx/conf.d}
     # Only names that are set and wanted: nginx has variables of its own.
     names=$(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' | grep -E "${NGINX_ENVSUBST_FILTER:-}" | sed 's/.*/${&}/' | tr '\n' ' ')
-    for template in "$templates"/*"$suffix"; do
-        [ -f "$template" ] || continue
-        envsubst "$names" <"$template" >"$output/$(basename "$template" "$suffix")"
+    find "$templates" -follow -type f -name "*$suffix" | while read -r template; do
+        name=${template#"$templates"/}
+        mkdir -p "$output/$(dirname "$name")"
+        envsubst "$names" <"$template" >"$output/${name%"$suffix"}"
     done
 }
 

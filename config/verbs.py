@@ -29,9 +29,13 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "up": Verb("config.cli.up", "Start everything; on first use also install, back up and prove the backup."),
+    "dev": Verb("config.cli.dev", "Start everything in containers that follow the source.", tools=False),
+    "prod": Verb("config.cli.prod", "Start everything in containers for production, with TLS.", tools=False),
+    "stop": Verb("config.cli.stop", "Stop the stack and keep the portal."),
     "down": Verb("config.cli.down", "Stop everything; all data stays."),
     "status": Verb("config.cli.status", "Show what runs and how it is."),
     "logs": Verb("config.cli.logs", "Show the logs of a service."),
+    "sh": Verb("config.cli.sh", "Open a shell, or run a command, inside a service."),
     "ingest": Verb(
         "config.cli.ingest", "Upload files or folders and wait until they can be asked about.", as_caller=True
     ),
@@ -42,6 +46,10 @@ VERBS: dict[str, Verb] = {
     "sets": Verb("config.cli.sets", "List the backup sets."),
     "sources": Verb("config.cli.sources", "Add and test what sets hold besides the stack itself.", as_caller=True),
     "restore": Verb("config.cli.restore", "Restore a backup set, undo a restore, or confirm it."),
+    "plan": Verb("config.cli.plan", "Say what a deploy would do; change nothing."),
+    "deploy": Verb("config.cli.deploy", "Deploy what the stack's files and settings say now."),
+    "releases": Verb("config.cli.releases", "List what was deployed, or compare two releases."),
+    "rollback": Verb("config.cli.rollback", "Have an earlier release serve again."),
     "drill": Verb("config.cli.drill", "Prove that a backup set can be restored."),
     "recover": Verb("config.cli.recover", "Bring a lost installation back on a blank machine."),
     "recovery-card": Verb("config.cli.recovery_card", "Print what a recovery needs, to be kept on paper."),
@@ -62,6 +70,15 @@ VERBS: dict[str, Verb] = {
         "config.cli.check_all", "Format, lint, types, imports, migrations, unit tests.", development=True, tools=False
     ),
 }
+
+
+# Where everything runs in containers, the worker's carries these out: they work on the portal's rows and files.
+INSIDE = frozenset(
+    (
+        *("backup", "repositories", "plans", "sets", "sources", "restore", "drill", "recovery-card", "prove-key"),
+        *("questions", "alarms", "plan", "deploy", "releases", "rollback"),
+    )
+)
 
 
 def overview() -> str:

@@ -89,3 +89,8 @@ class Release(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stack.name} {self.number} {self.state}"
+
+    @property
+    def condition(self) -> str:
+        """Its state in the words of pages, which call other things current and kept."""
+        return {"current": "serving", "kept": "former"}.get(self.state, self.state)

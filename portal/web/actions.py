@@ -16,7 +16,7 @@ from portal.web.pages import user_of
 
 
 def start(
-    request: HttpRequest, kind: str, target: str, params: Mapping[str, Any], *, back: str, **back_args: str
+    request: HttpRequest, kind: str, target: str, params: Mapping[str, Any], *, back: str, **back_args: str | int
 ) -> HttpResponse:
     """Start an operation and go to its page; when it is refused, go `back` with the reason and the remedy."""
     try:

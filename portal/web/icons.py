@@ -5,6 +5,7 @@ from __future__ import annotations
 ICONS: dict[str, str] = {
     "overview": '<path d="M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-3H4zM14 7h6V4h-6z"/>',
     "stack": '<path d="m12 3 9 5-9 5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5"/>',
+    "releases": '<path d="M11.5 3.5H20V12l-8.7 8.7-8.5-8.5z"/><circle cx="15.8" cy="7.7" r="1.3"/>',
     "sets": '<path d="M4 7h16v12.5a1.5 1.5 0 0 1-1.5 1.5h-13A1.5 1.5 0 0 1 4 19.5zM3 3h18v4H3zM9.5 11.5h5"/>',
     "operations": '<path d="M3 12h4l3 8 4-16 3 8h4"/>',
     "plans": (
@@ -30,6 +31,9 @@ ICONS: dict[str, str] = {
     "start": '<path d="M7 4.5v15l12-7.5z"/>',
     "restart": (
         '<path d="M20 5v5h-5M4 19v-5h5"/><path d="M5.6 9a7.5 7.5 0 0 1 12.8-2L20 10M4 14l1.6 3a7.5 7.5 0 0 0 12.8-2"/>'
+    ),
+        '<path d="M4 7h9M17 7h3M4 12h3M11 12h9M4 17h9M17 17h3"/>'
+        '<circle cx="15" cy="7" r="2"/><circle cx="9" cy="12" r="2"/><circle cx="15" cy="17" r="2"/>'
     ),
     "clock": '<circle cx="12" cy="12" r="9"/><path d="M12 7v5.5l3.5 2"/>',
     "shield": (

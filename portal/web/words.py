@@ -46,8 +46,23 @@ LOOKS: dict[str, Look] = {
     "on": Look("good", "good", "On"),
     "off": Look("idle", "idle", "Off"),
     "paused": Look("warn", "pause", "Paused"),
+    "serving": Look("good", "good", "Serves"),
+    "former": Look("idle", "clock", "Kept"),
+    "candidate": Look("busy", "busy", "On its way"),
+    "create": Look("good", "start", "Created"),
+    "start": Look("good", "start", "Started"),
+    "recreate": Look("warn", "restart", "Replaced"),
+    "remove": Look("bad", "trash", "Removed"),
     "stays": Look("good", "tick", "Stays"),
     "goes": Look("bad", "trash", "Goes"),
+    "event started": Look("good", "start", "Started"),
+    "event stopped": Look("idle", "stop", "Stopped"),
+    "event restarted": Look("busy", "restart", "Restarted"),
+    "event crashed": Look("bad", "bad", "Ended by itself"),
+    "event out_of_memory": Look("bad", "bad", "Out of memory"),
+    "event unhealthy": Look("warn", "warn", "Unhealthy"),
+    "event gave_up": Look("bad", "bad", "Gave up"),
+    "event recovered": Look("good", "good", "Recovered"),
 }
 
 UNKNOWN_VALUE = "\u2013"

@@ -38,6 +38,13 @@ EXPECTED: dict[str, Expected] = {
     "sign-out": Expected("post", 302, 302, to="/sign-in/"),
     "password": PAGE,
     "stack": PAGE,
+    "deploy": OPERATORS_PAGE,
+    "deploy-look": Expected("post", 403, 302, to="/stack/deploy/?plan="),
+    "deploy-begin": Expected("post", 403, 302, (("note", "why"),), "/operations/"),
+    "releases": PAGE,
+    "release": PAGE,
+    "release-compare": PAGE,
+    "roll-back": OPERATORS_PAGE,
     "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
     "logs": OPERATORS_PAGE,
     "logs-download": OPERATORS_PAGE,
@@ -111,6 +118,7 @@ def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> 
     world_args.update(
         {
             "service": "api",
+            "number": 1,
             "channel": "mail",
             "question_id": made.question.pk,
             "plan_name": "nightly",

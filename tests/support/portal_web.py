@@ -20,7 +20,7 @@ from backups import process
 from backups.secret import write_secret
 from portal.alarms.models import Channel
 from portal.operations.models import LogLine, Operation, State, Step, StepState
-from portal.stacks.models import Stack
+from portal.stacks.models import Release, Stack
 from portal.vaults.models import (
     BackupSet,
     Drill,
@@ -122,6 +122,24 @@ def backup_set(repository: Repository, taken_at: datetime, state: SetState = Set
     return made
 
 
+def releases(stack: Stack, *, done: Operation) -> None:
+    """Two releases that served one after the other, and one that did not come so far."""
+    images = {"api": {"reference": "ragkeep/rag-api:0.1.0", "id": f"sha256:{'a' * 64}"}}
+    told = {"stack": stack, "runtime": "compose", "author_name": OPERATOR, "contents": {"api": {}}, "sealed_file": "/x"}
+    now, file = timezone.now(), "services:\n  api:\n    environment:\n      LOG_LEVEL: (hidden) "
+    Release.objects.create(
+        number=1, state="kept", outline=f"{file}aaaaaaaaaaaa\n", images=images, environment={"LOG_LEVEL": "a"},
+        deployed_at=now - timedelta(days=2), note="Started by up.", **told,
+    )  # fmt: skip
+    Release.objects.create(
+        number=2, state="current", outline=f"{file}bbbbbbbbbbbb\n", environment={"LOG_LEVEL": "b", "CHAT_MODEL": "c"},
+        images={"api": {**images["api"], "id": f"sha256:{'b' * 64}"}}, deployed_at=now, note="Quieter logs.",
+        operation=done, schema={"code": "0005", "database": "0005", "oldest": "0004"}, **told,
+    )  # fmt: skip
+    failure = {"code": "unhealthy", "message": "api is failed.", "remedy": "Read its log."}
+    Release.objects.create(number=3, state="failed", outline=file, failure=failure, **told)
+
+
 def rows(folder: Path) -> Rows:
     """Fill the database as a portal in use would have it; `folder` is the repository's."""
     now = timezone.now()
@@ -142,6 +160,7 @@ def rows(folder: Path) -> Rows:
         downtime_ms=8340,
         kept_until=now + timedelta(hours=23),
     )
+    releases(stack, done=drill)
     ExtraSource.objects.create(stack="rag", name="wiki", kind=SourceKind.FOLDER, settings={"path": "/srv/wiki"})
     write_secret(folder / "mail.url", "json://127.0.0.1:9/alarms")
     Channel.objects.create(name="mail", url_file=str(folder / "mail.url"))

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import template
 from django.forms import BoundField
@@ -48,7 +48,8 @@ class NavLink:
 
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
-    ("Stack", "stack", "stack", ("stack", "logs", "service-log")),
+    ("Stack", "stack", "stack", ("stack", "deploy", "use", "stack-events", "logs", "service-log")),
+    ("Releases", "releases", "releases", ("releases", "release", "release-compare", "roll-back")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
     (
@@ -72,6 +73,34 @@ def nav_links(context: Mapping[str, Any]) -> list[NavLink]:
     match = request.resolver_match if request else None
     name = match.url_name if match else None
     return [NavLink(title, icon, reverse(url), name in names) for title, icon, url, names in _NAVIGATION]
+
+
+class _Tab(NamedTuple):
+    title: str
+    icon: str
+    url: str
+    names: tuple[str, ...]
+    operators: bool = False
+
+
+_STACK_TABS = (
+    _Tab("Services", "stack", "stack", ("stack",)),
+    _Tab("Use", "operations", "use", ("use",)),
+    _Tab("Events", "clock", "stack-events", ("stack-events",)),
+    _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
+)
+
+
+@register.simple_tag(takes_context=True)
+def stack_tabs(context: Mapping[str, Any]) -> list[NavLink]:
+    """The pages of the stack, without those that are for administrators alone where somebody else looks."""
+    request: HttpRequest = context["request"]
+    match = request.resolver_match
+    shown = [tab for tab in _STACK_TABS if request.user.is_staff or not tab.operators]
+    return [
+        NavLink(tab.title, tab.icon, reverse(tab.url), match is not None and match.url_name in tab.names)
+        for tab in shown
+    ]
 
 
 @register.simple_tag
@@ -159,6 +188,12 @@ def items(mapping: object) -> Iterable[tuple[str, Any]]:
     return mapping.items() if isinstance(mapping, Mapping) else ()
 
 
+@register.filter
+def of(mapping: object, key: str) -> object:
+    """What a mapping has under a name, nothing when it has none."""
+    return mapping.get(key) if isinstance(mapping, Mapping) else None
+
+
 @register.filter("words")
 def split_words(text: str) -> list[str]:
     return text.split()
@@ -222,7 +257,7 @@ def outcome(result: object) -> list[tuple[str, str]]:
     return [
         (words.titled(k), words.measured(k, v))
         for k, v in ordered(result)
-        if v not in (None, "", [], {}) and not isinstance(v, list) and k != "report"
+        if v not in (None, "", [], {}) and not isinstance(v, list) and k not in ("report", "plan")
     ]
 
 
@@ -236,3 +271,11 @@ def set_id(result: dict[str, Any]) -> str:
 def control(field: BoundField) -> SafeString:
     """A form field's own control in the portal's style."""
     return field.as_widget(attrs={"class": "input"})
+
+
+@register.filter
+def diff_tone(line: str) -> str:
+    """The class of a line of a unified diff: added, removed, or neither."""
+    if line.startswith(("+++", "---", "@@")):
+        return " quiet"
+    return {"+": " log__line--added", "-": " log__line--removed"}.get(line[:1], "")

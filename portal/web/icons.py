@@ -32,6 +32,7 @@ ICONS: dict[str, str] = {
     "restart": (
         '<path d="M20 5v5h-5M4 19v-5h5"/><path d="M5.6 9a7.5 7.5 0 0 1 12.8-2L20 10M4 14l1.6 3a7.5 7.5 0 0 0 12.8-2"/>'
     ),
+    "settings": (
         '<path d="M4 7h9M17 7h3M4 12h3M11 12h9M4 17h9M17 17h3"/>'
         '<circle cx="15" cy="7" r="2"/><circle cx="9" cy="12" r="2"/><circle cx="15" cy="17" r="2"/>'
     ),

@@ -25,6 +25,7 @@ from portal.web.views import (
     sources,
     stack,
     upkeep,
+    watch,
 )
 
 urlpatterns = [
@@ -42,6 +43,8 @@ urlpatterns = [
     path("releases/<int:number>/", releases.release_one, name="release"),
     path("releases/<int:number>/roll-back/", releases.roll_back, name="roll-back"),
     path("stack/act/", stack.stack_act, name="stack-act"),
+    path("stack/use/", watch.use, name="use"),
+    path("stack/events/", watch.stack_events, name="stack-events"),
     path("stack/logs/", logs.logs, name="logs"),
     path("stack/log-download/", logs.log_download, name="logs-download"),
     path("stack/logs/<slug:service>/", logs.service_log, name="service-log"),

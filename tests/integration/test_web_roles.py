@@ -46,6 +46,8 @@ EXPECTED: dict[str, Expected] = {
     "release-compare": PAGE,
     "roll-back": OPERATORS_PAGE,
     "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
+    "use": PAGE,
+    "stack-events": PAGE,
     "logs": OPERATORS_PAGE,
     "logs-download": OPERATORS_PAGE,
     "service-log": OPERATORS_PAGE,

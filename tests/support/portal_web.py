@@ -34,6 +34,7 @@ from portal.vaults.models import (
     SetState,
     SourceKind,
 )
+from portal.watch.models import Event, EventKind, Sample
 from tests.support import servers
 
 PASSWORD = "correct horse battery staple"
@@ -164,10 +165,33 @@ def rows(folder: Path) -> Rows:
     ExtraSource.objects.create(stack="rag", name="wiki", kind=SourceKind.FOLDER, settings={"path": "/srv/wiki"})
     write_secret(folder / "mail.url", "json://127.0.0.1:9/alarms")
     Channel.objects.create(name="mail", url_file=str(folder / "mail.url"))
+    watched(stack, now)
     done = good.operation
     assert done is not None
     question = GoldenQuestion.objects.create(stack="rag", question="What raises lift?", expected=["wing.txt"])
     return Rows(stack, plan, good, partial, done, failed, kept, question)
+
+
+def watched(stack: Stack, now: datetime) -> None:
+    """Two hours of use of three services, and one event of each kind."""
+    minute = now.replace(second=0, microsecond=0)
+    Sample.objects.bulk_create(
+        Sample(
+            stack=stack,
+            service=service,
+            at=minute - timedelta(minutes=ago),
+            memory_bytes=(60 + 40 * place + ago % 17) * 2**20,
+            cpu_seconds=(7200 - 60 * ago) * 0.2 * place + (ago % 5),
+            disk_read=(7200 - 60 * ago) * 1000,
+            disk_written=0,
+        )
+        for place, service in enumerate(("api", "ingest", "postgres"), start=1)
+        for ago in range(120)
+    )
+    Event.objects.bulk_create(
+        Event(stack=stack, service="api", at=now - timedelta(minutes=n), kind=kind, detail="terminated by SIGKILL")
+        for n, kind in enumerate(EventKind.values, start=20)
+    )
 
 
 @contextmanager

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from portal.core import places
 from portal.operations.selectors import operation_list_active
+from portal.stacks.models import Stack
+from portal.watch.selectors import usage
 from portal.web.actions import start
+from portal.web.charts import Chart, charts
 from portal.web.pages import operators_only, page
 from portal.web.services import services_of, stack_or_404
+
+ACTIONS = ("start", "stop", "restart", "recreate", "scale")
+CURVES = timedelta(hours=1)
 
 
 class ActionForm(forms.Form):
     """What to do with the stack, or with one service of it."""
 
-    action = forms.ChoiceField(choices=[(name, name) for name in ("start", "stop", "restart")])
+    action = forms.ChoiceField(choices=[(name, name) for name in ACTIONS])
     service = forms.SlugField(required=False)
+    instances = forms.IntegerField(required=False)
 
 
 @require_safe
@@ -26,6 +37,8 @@ def stack(request: HttpRequest) -> HttpResponse:
     context = {
         "stack": current,
         "services": services_of(current),
+        "curves": _curves(current),
+        "features": places.runtime().features,
         "active": [o for o in operation_list_active() if o.target == current.target],
     }
     return page(request, "stack", context)
@@ -34,10 +47,18 @@ def stack(request: HttpRequest) -> HttpResponse:
 @require_POST
 @operators_only
 def stack_act(request: HttpRequest) -> HttpResponse:
-    """Start, stop or restart; lands on the operation's page, or back with the reason why not."""
+    """Start, stop, restart, recreate or scale; lands on the operation's page, or back with the reason why not."""
     form = ActionForm(request.POST)
     if not form.is_valid():
         return redirect("stack")
-    service = form.cleaned_data["service"]
-    params = {"service": service} if service else {}
-    return start(request, f"stack.{form.cleaned_data['action']}", stack_or_404().target, params, back="stack")
+    given = form.cleaned_data
+    params = {name: given[name] for name in ("service", "instances") if given[name]}
+    return start(request, f"stack.{given['action']}", stack_or_404().target, params, back="stack")
+
+
+def _curves(stack: Stack) -> dict[str, list[Chart]]:
+    """Processor and memory of the last hour, by service."""
+    now = timezone.now()
+    begin = now - CURVES
+    found = usage(stack, since=begin)
+    return {name: charts(points, begin=begin.timestamp(), end=now.timestamp())[:2] for name, points in found.items()}

@@ -27,6 +27,11 @@ document.addEventListener("htmx:afterSwap", () => {
   }
 });
 
+// A panel in which somebody has opened a box waits with its next version until that is closed.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.target.id === "panel" && event.target.querySelector(".confirm[open]")) event.preventDefault();
+});
+
 document.addEventListener("submit", (event) => {
   const button = event.submitter;
   if (!button || event.target.method === "get") return;

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from config import environment, privileges, tools
+from config import chosen, environment, privileges, tools
 from config.setup_errors import SetupError, say
 from config.verbs import VERBS, Verb, overview
 
@@ -50,10 +50,12 @@ def _become(argv: Sequence[str], verb: Verb) -> NoReturn:
     _refuse_foreign_platforms()
     var = state_folder()
     privileges.make_private_folder(var)
+    # The tools are in the image, and only the caller may be allowed to speak to the Docker Engine.
+    containers = chosen.wants_containers(var, argv)
     python = environment.ensure(ROOT, var, development=verb.development)
-    if verb.tools:
+    if verb.tools and not containers:
         tools.ensure(var)
-    prefix = [] if verb.as_caller else privileges.drop_prefix(ROOT, var, python)
+    prefix = [] if verb.as_caller or containers else privileges.drop_prefix(ROOT, var, python)
     env = child_environment(var, dropped=bool(prefix))
     command = [*prefix, str(python), "-m", "config.cli.main", *argv]
     os.execvpe(command[0], command, env)  # noqa: S606 - the program is our own interpreter

@@ -76,7 +76,7 @@ VERBS: dict[str, Verb] = {
 INSIDE = frozenset(
     (
         *("backup", "repositories", "plans", "sets", "sources", "restore", "drill", "recovery-card", "prove-key"),
-        *("questions", "alarms", "plan", "deploy", "releases", "rollback"),
+        *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback"),
     )
 )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from config.cli.containers import hand_over
 from config.cli.installation import open_installation
 from config.cli.output import json_option, speaking
 from config.cli.uplock import only_one
+from portal.runtime.embedded import EmbeddedRuntime
 
 
 @click.command("down")
@@ -20,6 +22,9 @@ def command(as_json: bool) -> None:
             for group in installation.groups:
                 output.step(f"stopping {group.project}")
                 installation.runtime.stop(group)
-            output.step("stopping the supervisor")
-            installation.runtime.supervisor.shutdown()
+            if isinstance(installation.runtime, EmbeddedRuntime):
+                output.step("stopping the supervisor")
+                installation.runtime.supervisor.shutdown()
+            else:
+                hand_over(installation.paths.var)
         output.result({"stopped": True}, "Stopped. The data is untouched; manage.py up starts it again.")

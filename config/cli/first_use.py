@@ -53,7 +53,7 @@ def ensure_portal(installation: Installation) -> None:
     from portal.vaults.services import setup_defaults
 
     admin_ensure(ADMIN_EMAIL, admin_password(installation).reveal())
-    stack_ensure(name=installation.stack.project)
+    stack_ensure(name=installation.stack.project, runtime=installation.chosen.runtime)
     stack_started(installation.stack.project)
     setup_defaults(stack=installation.stack.project)
 
@@ -67,7 +67,7 @@ def ensure_models(installation: Installation, output: Output) -> list[str]:
     Raises:
         UserError: the server cannot provide one.
     """
-    location = installation.runtime.locate(installation.stack)
+    location = installation.place
     settings = location.settings
     url = settings.get("OLLAMA_URL") or location.url("ollama")
     wanted = [settings.get("EMBED_MODEL") or EMBED_MODEL, settings.get("CHAT_MODEL") or CHAT_MODEL]
@@ -114,7 +114,7 @@ def ensure_welcome(installation: Installation, output: Output) -> None:
 
 @contextmanager
 def _client_of_api(installation: Installation) -> Iterator[httpx.Client]:
-    url = installation.runtime.locate(installation.stack).url("api")
+    url = installation.place.url("api")
     try:
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             yield client

@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from backups.secret import Secret, write_secret
+from config.chosen import PROCESSES, PRODUCTION, Chosen, is_inside, read_chosen
 from config.cli.output import UserError
 from portal.runtime import leftovers
+from portal.runtime.compose import ComposeRuntime
+from portal.runtime.compose.containers import PROJECT
+from portal.runtime.compose.files import stack_files
+from portal.runtime.compose.location import Linked
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.paths import CONTROL, RuntimePaths
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec, load_stack
 from portal.runtime.state import read_state
+from portal.runtime.translate import Location
 
 DEFAULT_PORT = 8080
 # Offset of the highest port above the base port.
@@ -26,6 +33,14 @@ ADMIN_EMAIL = "admin@ragkeep.local"
 PORTAL_ALIAS = "portal:8000"
 # What the operator may choose about the stack; remembered from one start to the next.
 CHOSEN = ("OLLAMA_URL", "CHAT_MODEL", "EMBED_MODEL", "PULLABLE_MODELS", "MAX_UPLOAD_BYTES", "LOG_LEVEL", "ENVIRONMENT")
+IMAGES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CHROMA_IMAGE", "OLLAMA_IMAGE", "NGINX_IMAGE", "PORTAL_IMAGE")
+# The same where it runs in containers.
+CONTAINERS_CHOSEN = (
+    *IMAGES, "OLLAMA_CPUS", "OLLAMA_MEMORY", "OLLAMA_GPUS", "RAGKEEP_GID", "RAGKEEP_CERTIFICATES", "RAGKEEP_HTTP_PORT",
+    "RAGKEEP_PORT", "RAGKEEP_PORTAL_PORT", "RAGKEEP_PORTAL_ORIGIN", "RAGKEEP_SUBNET_EDGE", "RAGKEEP_SUBNET_FRONT",
+    "RAGKEEP_SUBNET_BACKEND", "RAGKEEP_SUBNET_OUTLET", "RAGKEEP_DEV_POSTGRES_PORT", "RAGKEEP_DEV_VECTORDB_PORT",
+)  # fmt: skip
+PORTAL_OFFLINE = "portal-offline.yaml"
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -34,19 +49,24 @@ class Installation:
     """The control plane and the stack, as they run or are to run on `port` and those above it."""
 
     paths: RuntimePaths
-    runtime: EmbeddedRuntime
+    runtime: EmbeddedRuntime | ComposeRuntime
     control: StackSpec
     stack: StackSpec
     port: int
     listen: str
+    chosen: Chosen = PROCESSES
 
     @property
     def chat_url(self) -> str:
-        return f"http://{_visible(self.listen)}:{self.port}"
+        return self._url(self.stack.settings.get("RAGKEEP_PORT") or self.port)
 
     @property
     def portal_url(self) -> str:
-        return f"http://{_visible(self.listen)}:{self.port + 1}"
+        return self._url(self.stack.settings.get("RAGKEEP_PORTAL_PORT") or self.port + 1)
+
+    def _url(self, port: object) -> str:
+        scheme = "https" if self.chosen.mode == PRODUCTION else "http"
+        return f"{scheme}://{_visible(self.stack.settings.get('RAGKEEP_LISTEN') or self.listen)}:{port}"
 
     @property
     def api_url(self) -> str:
@@ -69,20 +89,36 @@ class Installation:
         return {group.project: self.runtime.status(group) for group in self.groups}
 
     @property
+    def place(self) -> Location:
+        """Where the stack is, for this process."""
+        here = self.runtime.locate(self.stack)
+        return Linked.of(here) if is_inside() else here
+
+    @property
     def is_running(self) -> bool:
-        """True while any process of it lives, supervised or left over."""
+        """True while any process or container of it lives, supervised or left over."""
+        if isinstance(self.runtime, ComposeRuntime):
+            groups = (
+                self.runtime.docker.engine.containers(f"{PROJECT}={group.project}", running=True)
+                for group in self.groups
+            )
+            return any(groups)
         pid = self.runtime.supervisor.pid()
         return pid is not None or bool(leftovers.find(self.paths, supervisor=None))
 
 
-def open_installation(*, port: int | None = None, listen: str | None = None) -> Installation:
+def open_installation(
+    *, port: int | None = None, listen: str | None = None, chosen: Chosen | None = None
+) -> Installation:
     """The installation of this checkout, or of RAGKEEP_VAR; what is not given stays as it was.
 
     Raises:
         UserError: the port leaves no room for those above it, or this machine has no such address.
         StackFileError: a stack file is not valid.
     """
-    paths = RuntimePaths.discover()
+    var = RuntimePaths.discover().var
+    choice = chosen or read_chosen(var) or PROCESSES
+    paths = RuntimePaths(var, control=choice.portal_project if choice.in_containers else CONTROL)
     old = read_state(paths.root(CONTROL))
     base = port if port is not None else (old.base_port if old else None) or DEFAULT_PORT
     if not 1024 <= base <= 65535 - HIGHEST_OFFSET:
@@ -92,21 +128,45 @@ def open_installation(*, port: int | None = None, listen: str | None = None) -> 
     if listen is not None:
         _demand_own_address(listen)
     address = listen or (old.listen if old else "") or "127.0.0.1"
+    if choice.in_containers:
+        return in_containers(paths, choice, base, address)
     control, stack = load_stack(paths.control_file), load_stack(paths.stack_file)
     bare = Installation(paths, EmbeddedRuntime(paths), control, stack, base, address)
-    return Installation(
-        paths=paths,
-        runtime=bare.runtime,
+    return replace(
+        bare,
         control=control.derive(base_port=base, listen=address, settings=_control_settings(bare)),
         stack=stack.derive(
             base_port=base,
             listen=address,
-            settings=_stack_settings(bare),
+            settings=_stack_settings(bare) | _given(CHOSEN),
             aliases={PORTAL_ALIAS: f"127.0.0.1:{base + 2}"},
         ),
-        port=base,
-        listen=address,
     )
+
+
+def in_containers(paths: RuntimePaths, chosen: Chosen, port: int, listen: str) -> Installation:
+    """The installation as containers; the stack by its own copy of its files once it has one."""
+    program = paths.checkout / "compose"
+    control = load_stack(program / "portal.yaml", project=chosen.portal_project)
+    control = control.derive(overlays=[program / PORTAL_OFFLINE] if chosen.offline else [])
+    file, *overlays = stack_files(paths.root(chosen.name), paths.stack_file)
+    if file == paths.stack_file:
+        overlays = [program / name for name in chosen.overlays]
+    stack = load_stack(file, project=chosen.name).derive(base_port=port, listen=listen, overlays=overlays)
+    before = read_state(paths.root(chosen.name))
+    kept = {**(before.settings if before else {}), **_given((*CHOSEN, *CONTAINERS_CHOSEN))}
+    bare = Installation(paths, ComposeRuntime(paths), control, stack.derive(settings=kept), port, listen, chosen)
+    link = {"RAGKEEP_PORTAL_NETWORK": f"{chosen.portal_project}_stacks"}
+    settings = {"RAGKEEP_VAR": str(paths.var), "RAGKEEP_NAME": chosen.name, **_control_settings(bare), **_given(IMAGES)}
+    return replace(
+        bare,
+        control=control.derive(base_port=port, listen=listen, settings=settings),
+        stack=bare.stack.derive(settings={**_stack_settings(bare), **link, **kept}),
+    )
+
+
+def _given(names: Iterable[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _control_settings(installation: Installation) -> dict[str, str]:
@@ -119,8 +179,8 @@ def _control_settings(installation: Installation) -> dict[str, str]:
 
 def _stack_settings(installation: Installation) -> dict[str, str]:
     # nginx fills in the name by which the browser came.
-    settings = {"RAGKEEP_PORTAL_ORIGIN": f"http://$host:{installation.port + 1}", "ADMIN_EMAIL": ADMIN_EMAIL}
-    return settings | {name: os.environ[name] for name in CHOSEN if name in os.environ}
+    scheme, port = installation.portal_url.partition(":")[0], installation.portal_url.rpartition(":")[2]
+    return {"RAGKEEP_PORTAL_ORIGIN": f"{scheme}://$host:{port}", "ADMIN_EMAIL": ADMIN_EMAIL}
 
 
 def _demand_own_address(listen: str) -> None:

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import click
 
-from config.cli.output import Output, UserError
-from config.verbs import VERBS
+from config.chosen import is_inside, read_chosen
+from config.cli.output import Output, UserError, explained
+from config.verbs import INSIDE, VERBS
+from portal.runtime.paths import RuntimePaths
 
 
 class Verbs(click.Group):
@@ -46,6 +48,7 @@ def main() -> None:
 
 
 def _run(verb: str) -> None:
+    _delegate(verb)
     try:
         status = cli(prog_name="manage.py", standalone_mode=False)
     except click.ClickException as wrong:
@@ -54,6 +57,22 @@ def _run(verb: str) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail(UserError("interrupted", "the same command can be given again", "interrupted"), 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _delegate(verb: str) -> None:
+    """Where the portal is containers, its verbs are carried out in one of them; questions for help are not."""
+    if verb not in INSIDE or is_inside() or {"--help", "-h"}.intersection(sys.argv):
+        return
+    chosen = read_chosen(RuntimePaths.discover().var)
+    if chosen is None or not chosen.in_containers:
+        return
+    from config.cli.containers import delegate
+    from config.cli.installation import open_installation
+
+    try:
+        delegate(open_installation(), sys.argv[1:])
+    except Exception as error:
+        _fail(explained(error), 1)
 
 
 def _fail(problem: UserError, status: int) -> NoReturn:

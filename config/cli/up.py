@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from config.chosen import COMPOSE, EMBEDDED, Chosen, read_chosen
 from config.cli import first_use, recovery_notes
+from config.cli.containers import hand_over
+from config.cli.containers_up import Wanted, bring_up, installation_for
 from config.cli.first_use import Proof
 from config.cli.installation import (
     ADMIN_EMAIL,
@@ -22,7 +26,9 @@ from config.cli.installation import (
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.uplock import only_one
 from portal.runtime import leftovers
+from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import PortTakenError
+from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Action, ServiceStatus, State
 from portal.runtime.spec import StackSpec
 
@@ -41,21 +47,70 @@ class Started:
 @click.command("up")
 @click.option("--port", type=int, help="Base port; the portal is on the next one. [8080]")
 @click.option("--listen", metavar="ADDRESS", help="Address of the chat and the portal. [127.0.0.1]")
+@click.option(
+    "--runtime", type=click.Choice([EMBEDDED, COMPOSE]), help="Processes, or containers of Docker Compose. [embedded]"
+)
+@click.option("--name", help="Containers: name of the stack, when another installation has it. [rag]")
+@click.option("--offline", is_flag=True, help="Containers: build every image, ask no container registry.")
+@click.option("--build", is_flag=True, help="Containers: build our images anew, after an update of the program.")
 @json_option
-def command(port: int | None, listen: str | None, as_json: bool) -> None:
+def command(runtime: str | None, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401 - the options, as typed above
     """Start the portal and the stack, and wait until every service is healthy.
 
     The first time it also creates the administrator, fetches the models, takes a backup and proves it by a drill. What
-    runs already stays as it is.
+    runs already stays as it is. How it was started is remembered.
+    """
+    known = read_chosen(RuntimePaths.discover().var)
+    with speaking(as_json=as_json) as output:
+        if (runtime or (known.runtime if known else EMBEDDED)) == COMPOSE:
+            up_in_containers(output, Wanted(**wanted))
+        else:
+            _demand_embedded(known, wanted)
+            _up_embedded(output, port=wanted["port"], listen=wanted["listen"])
+
+
+def _demand_embedded(known: Chosen | None, wanted: Mapping[str, Any]) -> None:
+    if known is not None and known.in_containers:
+        remedy = "set RAGKEEP_VAR to another folder; its sets can be adopted there"
+        raise UserError("this installation runs in containers", remedy, "other_runtime")
+    for option in ("name", "offline", "build"):
+        if wanted[option]:
+            raise UserError(f"--{option} is about containers", "add --runtime compose", "usage")
+
+
+def _up_embedded(output: Output, *, port: int | None, listen: str | None) -> None:
+    began = time.monotonic()
+    installation = open_installation(port=port, listen=listen)
+    with only_one(installation.paths.run, "up"):
+        _tell_started(output, _up(installation, output, began))
+
+
+def up_in_containers(output: Output, wanted: Wanted) -> None:
+    """`up`, `dev` and `prod` with containers, to their answer.
+
+    Raises:
+        UserError: something of it failed.
     """
     began = time.monotonic()
-    with speaking(as_json=as_json) as output:
-        installation = open_installation(port=port, listen=listen)
-        with only_one(installation.paths.run, "up"):
-            started = _up(installation, output, began)
-            output.result(_fields(started), _text(started))
-            if started.new_password:
-                password_shown(installation)
+    installation = installation_for(wanted)
+    with only_one(installation.paths.run, "up"):
+        done = bring_up(installation, wanted, output)
+        password = unshown_password(installation)
+        started = Started(
+            installation=installation,
+            new_password=password.reveal() if password else None,
+            proof=Proof(done.set_id, done.drill),
+            actions=done.actions,
+            seconds=round(time.monotonic() - began, 1),
+        )
+        _tell_started(output, started)
+    hand_over(installation.paths.var)
+
+
+def _tell_started(output: Output, started: Started) -> None:
+    output.result(_fields(started), _text(started))
+    if started.new_password:
+        password_shown(started.installation)
 
 
 def _up(installation: Installation, output: Output, began: float) -> Started:
@@ -118,6 +173,7 @@ def start(
 
 def check_ports(installation: Installation) -> None:
     runtime = installation.runtime
+    assert isinstance(runtime, EmbeddedRuntime)
     if runtime.supervisor.pid() is None:
         # Processes of a supervisor that was killed are ours to stop, not a stranger's to complain about.
         leftovers.stop(leftovers.find(installation.paths, supervisor=None))

@@ -14,9 +14,6 @@ from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack, StackState
 
-# More than any machine this is for has processors to give.
-MOST = 50
-
 
 def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
     return [exclusive(target)]
@@ -65,6 +62,8 @@ def _start(ctx: Context) -> None:
 
 def _stop(ctx: Context) -> None:
     spec, services = _chosen(ctx)
+    if services is None and (kept := ctx.params.get("keep")):
+        services = [name for name in spec.services if name not in kept]
     with ctx.step("stop", "Stop"), runtime_faults():
         places.runtime().stop(spec, services=services)
 
@@ -91,44 +90,3 @@ def stack_restart(ctx: Context) -> Outcome:
         _stop(ctx)
     _start(ctx)
     return Outcome()
-
-
-def _joins_count(_target: str, params: Params) -> str:
-    return f"{params.get('service') or ''} {params.get('instances')}"
-
-
-def _check_service(target: str, params: Params) -> None:
-    if not params.get("service"):
-        raise OperationRefused("No service was named.", remedy="Choose one of the stack.")
-    _check(target, params)
-
-
-def _check_count(target: str, params: Params) -> None:
-    _check_service(target, params)
-    count = params.get("instances")
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
-        raise OperationRefused(f"A service has 1 to {MOST} instances.", remedy="Stop it to have none.")
-    if count > 1 and not places.runtime().features.replicas:
-        raise OperationRefused(
-            "Services that are processes of this host have one instance.", remedy="Several need the runtime compose."
-        )
-
-
-@operation_kind("stack.recreate", title="Recreate", claims=_claims, joins=_joins, check=_check_service)
-def stack_recreate(ctx: Context) -> Outcome:
-    """Params `service`. Its data stays; whoever takes over does it again, which harms nothing."""
-    spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
-    with ctx.step("recreate", f"Recreate {service} and wait until healthy", undoing=True), runtime_faults():
-        places.runtime().recreate(spec, service)
-    return Outcome({"service": service})
-
-
-@operation_kind("stack.scale", title="Scale", claims=_claims, joins=_joins_count, check=_check_count)
-def stack_scale(ctx: Context) -> Outcome:
-    """Params `service`, `instances`: how many it is to have."""
-    spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
-    count = int(ctx.params["instances"])
-    title = f"Have {count} instance{'' if count == 1 else 's'} of {service}"
-    with ctx.step("scale", title, undoing=True), runtime_faults():
-        places.runtime().scale(spec, service, count)
-    return Outcome({"service": service, "instances": count})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portal.runtime.compose import argv, contents, publishing
 from portal.runtime.compose.client import Docker
@@ -16,7 +16,7 @@ from portal.runtime.compose.record import write_private
 from portal.runtime.compose.render import Model, Scope, addition, dump, image, render, scaled, scope
 from portal.runtime.errors import ComposeFailedError, ComposeMissingError, StackFileError
 from portal.runtime.protocol import Rendered
-from portal.runtime.state import write_state
+from portal.runtime.state import read_state, write_state
 
 COMMAND_SECONDS = 120.0
 
@@ -54,8 +54,10 @@ def rendering(docker: Docker, view: View, release: Rendered | None = None) -> Re
 
 
 def rendered(docker: Docker, view: View) -> Rendered:
-    """What the stack's files say now, as a release keeps it; from now on the stack has its ports and its key."""
-    write_state(view.location.root, view.state)
+    """What the stack's files say now, as a release keeps it; from now on the stack has its ports and its key, but not
+    its settings: those are of what runs."""
+    before = read_state(view.location.root)
+    write_state(view.location.root, replace(view.state, settings=before.settings if before else {}))
     if not view.key.is_file():
         write_private(view.key, contents.key(view.key))
     found = rendering(docker, view)

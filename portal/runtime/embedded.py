@@ -100,6 +100,12 @@ class EmbeddedRuntime:
         contents = {name: _mounted(spec, service) for name, service in view.services.items()}
         return Rendered(description.dump(view.local, clean_environment()), {}, contents)
 
+    def keep_images(self, images: Mapping[str, str]) -> None:
+        """There are none."""
+
+    def let_images_go(self, names: Collection[str]) -> None:
+        """There are none."""
+
     def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
         view = self._view(spec, release)
         return self._plan(view, self.supervisor.processes(spec.project))

@@ -47,6 +47,7 @@ class FakeRuntime:
         self.faults = dict(faults or {})
         self.calls: list[tuple[str, str, str]] = []
         self.happened: list[Happening] = []
+        self.kept: dict[str, str] = {}
         self._stacks: dict[str, _Running] = {}
 
     @property
@@ -61,6 +62,13 @@ class FakeRuntime:
 
     def rendered(self, spec: StackSpec) -> Rendered:
         return Rendered(json.dumps(self._described(spec), indent=1), {}, {name: {} for name in spec.services})
+
+    def keep_images(self, images: Mapping[str, str]) -> None:
+        self.kept.update(images)
+
+    def let_images_go(self, names: Collection[str]) -> None:
+        for name in names:
+            self.kept.pop(name, None)
 
     def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
         stack, wanted = self._stack(spec), self._wanted(spec, release)

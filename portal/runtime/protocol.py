@@ -174,6 +174,17 @@ class Runtime(Protocol):
         """
         ...
 
+    def keep_images(self, images: Mapping[str, str]) -> None:
+        """Give images further names (name -> image), so that nobody's clean-up takes them for left over.
+
+        Nothing happens where the driver has no images.
+        """
+        ...
+
+    def let_images_go(self, names: Collection[str]) -> None:
+        """Take such names away again."""
+        ...
+
     def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
         """What `apply` would do now. Changes nothing."""
         ...

@@ -30,8 +30,9 @@ def plan_report(stack: Stack, spec: StackSpec, rendered: Rendered) -> dict[str, 
     """Everything an operator should know before the click.
 
     Returns:
-        `changes`, `settings` and `files` (each name with changed, added or removed), `touches` (why data is touched),
-        `interrupted` (services that stand still for a moment), `problems` (what would keep it from succeeding, with path and remedy), `nothing` (true when all runs so).
+        `changes`; `settings` and `files`, each name with changed, added or removed; `touches`, why data is touched;
+        `interrupted`, the services that stand still for a moment; `problems`, what would keep it from succeeding, with
+        path and remedy; `nothing`, true when all runs so.
 
     Raises:
         StackRuntimeError: the runtime does not answer, or the stack's files are not what can be run.

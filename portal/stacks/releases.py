@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # Kept besides the one that serves; the newest failed ones stay for a look at what was wrong.
 KEEP = 10
 KEEP_FAILED = 5
+KEPT = "ragkeep/kept"
 
 
 def release_current(stack: Stack) -> Release | None:
@@ -76,6 +77,7 @@ def release_add(
             operation=operation,
         )
         audit(action="release.added", target=stack.target, user=user, data={"release": number, "note": note})
+    places.runtime().keep_images(kept_images(release))
     return release
 
 
@@ -157,6 +159,12 @@ def release_serves(release: Release) -> None:
     releases_retire(release.stack)
 
 
+def kept_images(release: Release) -> dict[str, str]:
+    """Further names for the images of a release, which keep them from being cleaned up: name -> image."""
+    called = f"{KEPT}:{release.stack.name}"
+    return {f"{called}-{service}-{release.number}": image["id"] for service, image in release.images.items()}
+
+
 def release_failed(release: Release, failure: Mapping[str, str]) -> None:
     """Record that a candidate never served, and why; a release that served before stays kept."""
     rows = Release.objects.filter(pk=release.pk)
@@ -170,6 +178,7 @@ def releases_retire(stack: Stack) -> list[int]:
     failed = stack.releases.filter(state=ReleaseState.FAILED).order_by("-number")[KEEP_FAILED:]
     gone = [*kept, *failed]
     for release in gone:
+        places.runtime().let_images_go(kept_images(release))
         Release.objects.filter(pk=release.pk).delete()
         Path(release.sealed_file).unlink(missing_ok=True)
     return [release.number for release in gone]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from backups.process import Completed
-from portal.runtime.compose import argv, record, scaling
+from portal.runtime.compose import argv, keeping, record, scaling
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import by_service
 from portal.runtime.compose.deployment import Deployment
@@ -89,6 +90,12 @@ class ComposeRuntime:
 
     def rendered(self, spec: StackSpec) -> Rendered:
         return rendered(self.docker, self._view(spec))
+
+    def keep_images(self, images: Mapping[str, str]) -> None:
+        keeping.keep(self.docker, images)
+
+    def let_images_go(self, names: Collection[str]) -> None:
+        keeping.let_go(self.docker, names)
 
     def plan(self, spec: StackSpec, *, release: Rendered | None = None) -> Plan:
         return self._deployment(spec, release).plan()

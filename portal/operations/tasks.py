@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import shared_task
 
-from portal.operations import reaper, worker
+from portal.operations import asking, reaper, worker
 
 
 @shared_task(name="portal.operations.execute")
@@ -15,3 +17,8 @@ def execute(operation_id: str) -> None:
 @shared_task(name="portal.operations.tick")
 def tick() -> None:
     reaper.reap()
+
+
+@shared_task(name=asking.TASK)
+def answer(token: str, name: str, given: dict[str, Any]) -> None:
+    asking.answer(token, name, given)

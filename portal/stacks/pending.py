@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from portal.core import places
 from portal.core.services import audit
 from portal.runtime.compose.record import write_private
 
@@ -44,4 +44,4 @@ def pending_drop(*, stack: str, names: Mapping[str, str] | None = None) -> None:
 
 
 def _file(stack: str) -> Path:
-    return places.runtime().paths.root(stack) / "pending.json"
+    return Path(settings.VAR_DIR) / "control" / "pending" / f"{stack}.json"

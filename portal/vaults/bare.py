@@ -72,7 +72,7 @@ def restore_preview(found: BackupSet, *, into: str = "", options: Mapping[str, A
 def _run(kind: str, **parts: Any) -> dict[str, Any]:  # noqa: ANN401 - decoded JSON
     operation = uuid.uuid4()
     job = {**envelope(kind, str(operation), 1, fencing.work_path(operation)), **parts}
-    answer = errand(job)
+    answer = errand(job=job)
     return _conclude(answer, str(answer.pop("stderr", "")))
 
 

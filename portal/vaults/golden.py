@@ -12,6 +12,7 @@ from django.db import transaction
 from backups.secret import Secret
 from portal.core import places
 from portal.core.services import audit
+from portal.operations.asking import by_worker
 from portal.operations.errors import InputInvalid, OperationFailed
 from portal.vaults.models import GoldenQuestion
 
@@ -61,6 +62,7 @@ def questions_of_drill(stack: str) -> list[dict[str, Any]]:
     return [{"question": row.question, "documents": row.expected} for row in question_list(stack=stack)]
 
 
+@by_worker(patience=70.0)
 def question_try(*, stack: str, question: str) -> list[str]:
     """Names of the documents that the running stack retrieves for a question, best first, over all bases.
 

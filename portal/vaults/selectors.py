@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import QuerySet
 
+from portal.core import places
 from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetState
 
 
@@ -104,7 +105,13 @@ def repositories_in_use() -> list[Repository]:
 
 def repositories_gone() -> list[Repository]:
     """Local repositories whose folder is not there."""
-    return [row for row in repositories_in_use() if row.is_local and not Path(row.url).is_dir()]
+    return [row for row in repositories_in_use() if row.is_local and not _is_there(Path(row.url))]
+
+
+def _is_there(folder: Path) -> bool:
+    # In containers only agents are given folders beyond our own; what these find, they say.
+    seen = not places.in_containers() or folder.is_relative_to(settings.VAR_DIR)
+    return folder.is_dir() if seen else True
 
 
 def repositories_on_data_disk() -> bool:
@@ -131,6 +138,6 @@ def repository_warnings() -> list[str]:
 
 
 def _on_data_disk(repository: Repository) -> bool:
-    if not repository.is_local:
+    if not repository.is_local or not Path(repository.url).is_dir():
         return False
     return os.stat(repository.url).st_dev == os.stat(settings.VAR_DIR).st_dev  # noqa: PTH116 - reads as one comparison

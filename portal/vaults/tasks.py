@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery import shared_task
 
-from portal.vaults import drill, due, errands, measures, services
+from portal.vaults import drill, due, measures, services
 
 
 @shared_task(name="portal.vaults.plans_due")
@@ -27,8 +25,3 @@ def drills_abandoned() -> None:
 @shared_task(name="portal.vaults.measures_due")
 def measures_due() -> None:
     measures.measures_due()
-
-
-@shared_task(name=errands.TASK)
-def errand(token: str, job: dict[str, Any]) -> None:
-    errands.errand_answered(token, job)

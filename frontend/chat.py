@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from frontend import history, look
+from frontend.atwork import at_work
 from frontend.client import Answer, ServiceError, Source
 from frontend.markup import answered, inert, mark
 from frontend.messages import Message, from_answer, in_reading_order, last_question, unanswered
@@ -92,7 +93,7 @@ def _ask(question: str, messages: list[Message]) -> None:
         _show(messages[-1])
     answer = Answer(conversation_id=st.session_state.get("conversation"))
     try:
-        with st.chat_message("assistant", avatar=look.MARK):
+        with at_work(), st.chat_message("assistant", avatar=look.MARK):
             _stream(question, answer)
     except ServiceError as error:
         if ended(error):

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from frontend.atwork import at_work
 from frontend.client import ServiceError
 from frontend.markup import inert
 from frontend.progress import human_bytes
@@ -52,7 +53,8 @@ def _send(files: list[Any]) -> None:
 def _send_one(file: Any) -> str | None:  # noqa: ANN401 - Streamlit does not export the type of an uploaded file
     """Upload one; returns why it was refused."""
     try:
-        service().upload(file.name, file)
+        with at_work():
+            service().upload(file.name, file)
     except ServiceError as error:
         if ended(error):
             st.rerun()

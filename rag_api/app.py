@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rag_api.accounts import bootstrap_admin
 from rag_api.answers.routes import router as answers_router
 from rag_api.errors import ApiError, UnavailableError
+from rag_api.inflight import CountRequests, InFlight
 from rag_api.logs import setup_logging
 from rag_api.routes import accounts, bases, browser, documents, health
 from rag_api.services import open_services
@@ -71,7 +72,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for router in (health.router, accounts.router, browser.router, bases.router, documents.router, answers_router):
         app.include_router(router)
+    app.state.in_flight = InFlight()
     app.add_middleware(LimitBody)
+    app.add_middleware(CountRequests, in_flight=app.state.in_flight)
     _handle_errors(app)
     return app
 

@@ -149,6 +149,9 @@ class EmbeddedRuntime:
         self._stop(spec, [name])
         self.apply(spec, services=[name])
 
+    def reconcile(self, spec: StackSpec) -> None:
+        """A process keeps its address."""
+
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         self._stop(spec, list(spec.services))
         self.supervisor.drop(spec.project)

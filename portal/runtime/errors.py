@@ -6,6 +6,7 @@ StackRuntimeError
 +-- ServiceFailedError    a service did not become ready; carries the end of its log
 +-- UnknownServiceError   a service that the stack does not have
 +-- ScaleRefusedError     a service cannot have that many instances
++-- StackBusyError        somebody else is changing the stack
 +-- SupervisorGoneError   the supervisor cannot be started or does not answer
 +-- EngineGoneError       no Docker Engine answers
 +-- ComposeMissingError   there is no docker command, or it has no Compose
@@ -85,6 +86,15 @@ class ScaleRefusedError(StackRuntimeError):
     def __init__(self, service: str, reason: str) -> None:
         self.service = service
         super().__init__(f"service {service} {reason}", "leave it at one instance")
+
+
+class StackBusyError(StackRuntimeError):
+    """Somebody else is changing the stack."""
+
+    code = "stack_busy"
+
+    def __init__(self, project: str) -> None:
+        super().__init__(f"somebody else is changing the stack {project}", "try again when that is done")
 
 
 class SupervisorGoneError(StackRuntimeError):

@@ -114,6 +114,9 @@ class FakeRuntime:
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         self._down(spec, list(spec.services) if services is None else [spec.service(name).name for name in services])
 
+    def reconcile(self, spec: StackSpec) -> None:
+        """Nothing changes by itself here."""
+
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         self._down(spec, list(spec.services))
         self._stacks.pop(spec.project, None)

@@ -167,7 +167,7 @@ class Runtime(Protocol):
         ...
 
     def rendered(self, spec: StackSpec) -> Rendered:
-        """What `apply` would deploy now, as a release keeps it; from now on the stack has its ports. Nothing is deployed.
+        """What `apply` would deploy now, as a release keeps it. The stack has its ports from now on.
 
         Raises:
             StackFileError: the stack's files are not what can be run here.
@@ -234,6 +234,11 @@ class Runtime(Protocol):
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         """Stop these services (None: all), those first that depend on others; data stays."""
+        ...
+
+    def reconcile(self, spec: StackSpec) -> None:
+        """Put right what changes by itself, such as the addresses of instances that were restarted. To be called now
+        and then; it never starts, stops or replaces anything, and does nothing while somebody changes the stack."""
         ...
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:

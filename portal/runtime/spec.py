@@ -39,7 +39,7 @@ SERVICE_KEYS = frozenset(
     )
 )
 LOCAL_KEYS = frozenset(
-    {"title", "command", "ports", "ready", "init", "unless", "once", "replace", "single", "balances"},
+    {"title", "command", "ports", "ready", "init", "unless", "once", "replace", "idle", "single", "balances"},
 )
 CONDITIONS = frozenset({"service_started", "service_healthy", "service_completed_successfully"})
 SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGQUIT"})
@@ -80,8 +80,9 @@ class ServiceSpec:
     `ports` maps a port inside the service to its distance from the base port; `local` is the command of the embedded
     runtime where it differs from `command`; `init` runs to its end before each start; `scratch` are folders that need
     not survive a restart; `unless` names a setting that, when it has a value, replaces the service. `start_first`: new
-    instances are started beside the old ones when it is replaced; `single` says why there can only be one, empty when
-    there can be more; `balances` maps each service whose instances this one spreads requests over to their port.
+    instances are started beside the old ones when it is replaced, and `idle` is the command that succeeds inside one
+    that has nothing to do and may end. `single` says why there can only be one instance, empty when there can be more;
+    `balances` maps each service whose instances this one spreads requests over to their port.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ServiceSpec:
     stop_seconds: int
     unless: str
     start_first: bool = False
+    idle: Words = ()
     single: str = ""
     balances: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -262,6 +264,7 @@ def _service(name: str, node: Node) -> ServiceSpec:
         stop_seconds=_seconds(entries["stop_grace_period"]) if "stop_grace_period" in entries else 10,
         unless=local["unless"].text() if "unless" in local else "",
         start_first=local["replace"].choice(REPLACEMENTS) == "start-first" if "replace" in local else False,
+        idle=_get(local, "idle", node.path).words(),
         single=local["single"].text() if "single" in local else "",
         balances=MappingProxyType(_balances(_get(local, "balances"))),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import APIRouter, Depends, Request, Response, status
 
 from rag_api.deps import ServicesDep, require_internal
 from rag_api.readiness import dependency_states
@@ -24,6 +24,15 @@ def ready(services: ServicesDep, response: Response) -> dict[str, object]:
     if not good:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return {"ready": good, "dependencies": states}
+
+
+@router.get("/idle", include_in_schema=False)
+def idle(request: Request, response: Response) -> dict[str, int]:
+    """How many requests are being answered; status 503 while there are any. Whoever ends this process waits for it."""
+    count: int = request.app.state.in_flight.count
+    if count:
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    return {"requests": count}
 
 
 @router.get("/internal/counts", tags=["internal"], dependencies=[Depends(require_internal)], summary="Count everything")

@@ -114,8 +114,8 @@ def edge(folder: Path, ports: tuple[int, int, int]) -> Iterator[Edge]:
     argv = ["sh", "-c", f'exec "{NGINX}" -c "{conf}" -p "{folder}" -e stderr >"{log}"']
     with process.Running(argv) as running:
         wait_until(lambda: _listens(chat), what=f"nginx {running.stderr}")
-        found = [f"http://127.0.0.1:{port}" for port in (chat, portal, inside)]
-        yield Edge(*found, *ports, log, conf)
+        urls = [f"http://127.0.0.1:{port}" for port in (chat, portal, inside)]
+        yield Edge(urls[0], urls[1], urls[2], *ports, log, conf)
 
 
 def _listens(port: int) -> bool:

@@ -38,6 +38,8 @@ def test_up_leaves_nothing_to_composes_own_judgement() -> None:
     first = [*BASE, *GIVEN, "--file", "/r.json", "up", "--detach", "--no-deps", "--no-build", "--pull", "never"]
     assert argv.up("p", Path("/r.json"), ["a", "b"], recreate=True) == [*first, "--force-recreate", "a", "b"]
     assert argv.up("p", Path("/r.json"), ["a"], recreate=False) == [*first, "--no-recreate", "a"]
+    beside = argv.up("p", Path("/r.json"), ["a"], recreate=False, counts={"a": 2})
+    assert beside == [*first, "--no-recreate", "--scale", "a=2", "a"]
 
 
 def test_a_missing_compose_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 
-from portal.runtime.compose import mending, record, usage
-from portal.runtime.compose.comparison import Wanted, changed_parts, listed, plan
+from portal.runtime.compose import mending, record, scaling, usage
+from portal.runtime.compose.balancer import NOBODY, listed, serving
+from portal.runtime.compose.comparison import Wanted, changed_parts, plan
+from portal.runtime.compose.comparison import listed as in_words
 from portal.runtime.compose.containers import Container, judge, read
-from portal.runtime.compose.logs import Line, just_after, lines, merged
-from portal.runtime.compose.record import Deployed, Kept
+from portal.runtime.compose.logs import Line, just_after, merged
+from portal.runtime.compose.logs import lines as log_lines
+from portal.runtime.compose.record import Deployed, Kept, Replacing
+from portal.runtime.compose.render import addition, replicas, scaled
+from portal.runtime.compose.turns import turn
+from portal.runtime.errors import ScaleRefusedError, StackBusyError
 from portal.runtime.protocol import Action, State
 
 NOW = 1_000_000.0
@@ -237,8 +243,8 @@ def test_only_what_composes_hash_knows_counts_and_our_own_label_does_not() -> No
 
 
 def test_long_lists_are_cut() -> None:
-    assert listed(["a"]) == "a"
-    assert listed([*"abcdefg"]) == "a, b, c, d, e and 2 more"
+    assert in_words(["a"]) == "a"
+    assert in_words([*"abcdefg"]) == "a, b, c, d, e and 2 more"
 
 
 def test_what_runs_and_is_not_wanted_is_removed() -> None:
@@ -290,6 +296,77 @@ def test_a_new_container_beside_the_old_one_goes_and_one_that_remained_gets_its_
     assert mending.surplus([old, replace(new, phase="running")]) == []
 
 
+# --- new containers beside old ones
+
+OLD, NEW = replace(UP, id="1"), replace(UP, id="2")
+
+
+def test_of_two_beside_each_other_the_new_one_goes_until_it_has_proven_itself() -> None:
+    assert mending.leaving([OLD, NEW], {}) == []
+    assert mending.leaving([OLD, NEW], {"a": Replacing(("1",))}) == [NEW]
+    assert mending.leaving([OLD, NEW], {"a": Replacing(("1",), passed=True)}) == [OLD]
+    assert mending.leaving([OLD], {"a": Replacing(("1",), passed=True)}) == []
+    assert mending.leaving([NEW], {"a": Replacing(("1",))}) == []
+    assert mending.leaving([OLD, NEW], {"b": Replacing(("1",))}) == []
+
+
+def test_requests_go_to_the_healthy_ones_and_to_all_that_run_if_none_is() -> None:
+    healthy = replace(UP, id="3", health="healthy")
+    starting = replace(UP, id="4", health="starting")
+    assert serving([healthy, starting, replace(UP, id="5", phase="exited")]) == [healthy]
+    assert serving([starting]) == [starting]
+    assert serving([]) == []
+
+
+def test_a_list_has_the_addresses_that_nginx_can_reach() -> None:
+    first = replace(UP, id="a", addresses=(("p_backend", "10.1.0.2"), ("p_front", "10.2.0.2")))
+    second = replace(UP, id="b", addresses=(("p_front", "10.2.0.3"),))
+    lost = replace(UP, id="c", addresses=(("p_backend", "10.1.0.9"),))
+    lines = "server 10.2.0.2:8000 max_fails=0;\nserver 10.2.0.3:8000 max_fails=0;\n"
+    assert listed(8000, [second, lost, first], {"p_front", "p_edge"}) == lines
+    assert listed(8000, [], {"p_front"}) == NOBODY
+
+
+@pytest.mark.parametrize(
+    ("service", "config", "instances", "reason"),
+    [
+        ({}, {}, 0, "can have 1 to 50 instances, not 0"),
+        ({}, {}, 51, "can have 1 to 50 instances, not 51"),
+        ({"single": "its data belongs to one server"}, {}, 2, "one instance only: its data belongs to one server"),
+        ({}, {"container_name": "mine"}, 2, "its container has a name of its own"),
+        ({}, {"ports": [{"target": 80, "published": "8080"}]}, 2, "it publishes a port of this host"),
+    ],
+)
+def test_what_cannot_be_had_more_than_once_says_why(
+    service: dict[str, Any], config: dict[str, Any], instances: int, reason: str
+) -> None:
+    wanted = replace(addition("a", "A"), **service)
+    with pytest.raises(ScaleRefusedError, match=reason):
+        scaling.check(wanted, config, instances)
+    scaling.check(wanted, config, 1)
+    scaling.check(addition("a", "A"), {"ports": [{"target": 80}]}, 3)
+
+
+def test_how_many_somebody_asked_for_is_no_other_configuration() -> None:
+    model = {"services": {"a": {"image": "i", "scale": 1}, "b": {"deploy": {"replicas": 1, "resources": {}}}, "c": {}}}
+    found = scaled(model, {"a": 3, "b": 2, "gone": 4})
+    assert found["services"] == {
+        "a": {"image": "i", "scale": 3},
+        "b": {"deploy": {"replicas": 2, "resources": {}}},
+        "c": {},
+    }
+    assert [replicas(config) for config in found["services"].values()] == [3, 2, 1]
+
+
+def test_only_one_at_a_time_changes_a_stack(tmp_path: Path) -> None:
+    file = tmp_path / "compose" / "lock"
+    busy = pytest.raises(StackBusyError, match="somebody else is changing the stack p")
+    with turn(file, "p"), busy, turn(file, "p", patience=0):
+        raise AssertionError
+    with turn(file, "p", patience=0):
+        assert file.exists()
+
+
 # --- what is written, remembered and used
 
 
@@ -301,8 +378,8 @@ def frame(stream: int, text: str) -> bytes:
 def test_both_streams_of_a_log_are_one() -> None:
     raw = frame(1, "2026-01-02T03:04:05.000000001Z eins zwei\n") + frame(2, "2026-01-02T03:04:05.000000002Z \n")
     first, second = Line("2026-01-02T03:04:05.000000001Z", "eins zwei"), Line("2026-01-02T03:04:05.000000002Z", "")
-    assert lines(raw) == [first, second]
-    assert lines(b"2026-01-02T03:04:05.000000001Z eins zwei\r\n", terminal=True) == [first]
+    assert log_lines(raw) == [first, second]
+    assert log_lines(b"2026-01-02T03:04:05.000000001Z eins zwei\r\n", terminal=True) == [first]
     assert merged([[second], [first]]) == [first, second]
 
 
@@ -314,13 +391,14 @@ def test_the_moment_after_a_line_is_a_nanosecond_later() -> None:
 def test_the_record_of_a_deploy_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "compose" / "deployed.json"
     assert record.load(file) == Deployed()
-    first = Deployed().started({"a": kept(), "b": kept()}).told_to_stop({"a"})
+    first = Deployed().started({"a": kept(), "b": kept()}).told_to_stop({"a"}).beside({"b": Replacing(("1", "2"))})
     record.save(file, first)
     assert record.load(file) == first
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert first.started({"a": kept()}).stopped == frozenset()
     assert set(first.without({"a"}).services) == {"b"}
+    assert first.replaced({"b"}).replacing == {}
 
 
 def test_use_is_told_alike_for_both_generations_of_control_groups() -> None:

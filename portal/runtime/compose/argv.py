@@ -5,8 +5,9 @@ Reading is the Engine API's part (portal.runtime.compose.engine); what changes s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 DOCKER = "docker"
 STDIN = "-"
@@ -39,13 +40,26 @@ def hashes(project: str, folder: Path) -> list[str]:
     return [*compose(project, [STDIN], folder), "config", "--hash", "*"]
 
 
-def up(project: str, file: Path, names: Collection[str], *, recreate: bool) -> list[str]:
+def up(
+    project: str,
+    file: Path,
+    names: Collection[str],
+    *,
+    recreate: bool,
+    counts: Mapping[str, int] = MappingProxyType({}),
+) -> list[str]:
     """Create what is missing and start it, in one go and without what it depends on.
 
     Whether a container is replaced is this runtime's decision, so Compose is told either way.
+
+    Args:
+        counts: how many containers a service is to have, where that is not what the file says.
     """
-    how = "--force-recreate" if recreate else "--no-recreate"
-    return [*compose(project, [file]), "up", "--detach", "--no-deps", "--no-build", "--pull", "never", how, *names]
+    words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never"]
+    words.append("--force-recreate" if recreate else "--no-recreate")
+    for name, count in counts.items():
+        words += ["--scale", f"{name}={count}"]
+    return [*compose(project, [file]), *words, *names]
 
 
 def pull(project: str, folder: Path, names: Collection[str]) -> list[str]:

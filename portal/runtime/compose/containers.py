@@ -35,7 +35,8 @@ class Container:
     `phase` is Docker's own word (created, running, restarting, paused, exited, dead), `health` starting, healthy,
     unhealthy, or empty without a health check; `said` is the end of what the last check printed; `error` is why it
     could not be started; `started` a Unix time in seconds, None when it never ran;
-    `terminal` says that it writes to one; `number` counts the containers of a service from 1.
+    `terminal` says that it writes to one; `number` counts the containers of a service from 1; `addresses` are pairs of
+    a network and the container's address in it.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Container:
     terminal: bool = False
     name: str = ""
     number: str = "1"
+    addresses: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_up(self) -> bool:
@@ -83,7 +85,13 @@ def read(tree: Mapping[str, Any]) -> Container:
         terminal=bool(tree["Config"].get("Tty")),
         name=tree["Name"].removeprefix("/"),
         number=labels.get(NUMBER, "1"),
+        addresses=_addresses(tree),
     )
+
+
+def _addresses(tree: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    networks = (tree.get("NetworkSettings") or {}).get("Networks") or {}
+    return tuple((name, found["IPAddress"]) for name, found in sorted(networks.items()) if found.get("IPAddress"))
 
 
 def _last_words(health: Mapping[str, Any]) -> str:

@@ -16,10 +16,13 @@ from portal.runtime.compose.fleet import Fleet
 from portal.runtime.compose.project import View, described_services, read_tree
 from portal.runtime.compose.publishing import published
 from portal.runtime.compose.rendering import rendered, rendering
+from portal.runtime.compose.replacement import Replacements
+from portal.runtime.compose.turns import turn
 from portal.runtime.errors import (
     ComposeMissingError,
     EngineGoneError,
     PortTakenError,
+    StackBusyError,
     StackFileError,
     StackRuntimeError,
 )
@@ -131,12 +134,19 @@ class ComposeRuntime:
         found = by_service(fleet.containers())
         if not found:
             return
-        record.save(view.record, record.load(view.record).told_to_stop(set(names)))
-        for layer in reversed(layers(spec.services)):
-            fleet.halt([name for name in layer if name in names])
-        if services is None:
-            others = set(described_services(read_tree(view.source))) - set(spec.once)
-            fleet.halt([name for name in found if name not in {*others, *names}])
+        with turn(view.lock, spec.project):
+            record.save(view.record, record.load(view.record).told_to_stop(set(names)))
+            for layer in reversed(layers(spec.services)):
+                fleet.halt([name for name in layer if name in names])
+            if services is None:
+                others = set(described_services(read_tree(view.source))) - set(spec.once)
+                fleet.halt([name for name in found if name not in {*others, *names}])
+            self._balance(view)
+
+    def reconcile(self, spec: StackSpec) -> None:
+        view = self._view(spec)
+        with suppress(StackBusyError), turn(view.lock, spec.project, patience=0):
+            self._balance(view)
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         self.stop(spec)
@@ -166,6 +176,10 @@ class ComposeRuntime:
 
     def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
         return self._fleet(spec).happenings(since=since)
+
+    def _balance(self, view: View) -> None:
+        if by_service(self._fleet(view.spec).containers()):
+            Replacements(self._fleet(view.spec), view, view.services).balance()
 
     def _view(self, spec: StackSpec) -> View:
         state = settle(spec, read_state(self.paths.root(spec.project)))

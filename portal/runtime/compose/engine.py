@@ -113,6 +113,11 @@ class Engine:
         found = self.get(f"/containers/{container}/top", ps_args="-eo pid,ppid")
         return [(int(row[0]), int(row[1])) for row in found["Processes"]] if found else []
 
+    def commands(self, container: str) -> dict[int, str]:
+        """The command line of every process in a running container, by its pid on this host."""
+        found = self.get(f"/containers/{container}/top", ps_args="-eo pid,args")
+        return {int(row[0]): row[1] for row in found["Processes"]} if found else {}
+
     def events(self, label: str, *kinds: str, since: float, until: float) -> list[dict[str, Any]]:
         """What happened to containers with this label between two moments (Unix times), as far back as the engine
         remembers, in that order."""

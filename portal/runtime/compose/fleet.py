@@ -36,10 +36,15 @@ class Fleet:
         return [read(tree) for tree in found if tree is not None]
 
     def statuses(
-        self, titles: Mapping[str, str], *, once: Collection[str] = (), stopped: Collection[str] = ()
+        self,
+        titles: Mapping[str, str],
+        *,
+        once: Collection[str] = (),
+        stopped: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> list[ServiceStatus]:
-        """The condition of these services (name -> title); see `judge` for `once` and `stopped`."""
-        found, now = by_service(self.containers(titles)), time.time()
+        """The condition of these services (name -> title), `without` containers of these ids; see `judge`."""
+        found, now = by_service([one for one in self.containers(titles) if one.id not in without]), time.time()
         return [
             judge(name, title, found.get(name, ()), now=now, once=name in once, stopped=name in stopped)
             for name, title in titles.items()
@@ -78,9 +83,9 @@ class Fleet:
         if containers:
             self.docker.run(argv.remove([container.id for container in containers]))
 
-    def tail(self, service: str, lines: int) -> list[str]:
-        """The last lines that the containers of a service wrote."""
-        return [line.text for line in self._log(service, lines)[-lines:]] if lines > 0 else []
+    def tail(self, service: str, lines: int, *, without: Collection[str] = ()) -> list[str]:
+        """The last lines that the containers of a service wrote, `without` those of these ids."""
+        return [line.text for line in self._log(service, lines, without=without)[-lines:]] if lines > 0 else []
 
     def follow(self, service: str, lines: int) -> Iterator[str]:
         """The same and every further line. It asks again and again: a stream would end with its container."""
@@ -93,9 +98,9 @@ class Fleet:
                 yield from (line.text for line in found)
                 since = just_after(found[-1].moment)
 
-    def _log(self, service: str, lines: int, since: str = "") -> list[Line]:
+    def _log(self, service: str, lines: int, since: str = "", without: Collection[str] = ()) -> list[Line]:
         engine = self.docker.engine
-        found = self.containers([service])
+        found = [one for one in self.containers([service]) if one.id not in without]
         told = ((engine.log(one.id, tail=lines, since=since), one.terminal) for one in found)
         return merged([log_lines(raw, terminal=terminal) for raw, terminal in told])
 

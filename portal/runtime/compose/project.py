@@ -42,6 +42,11 @@ class View:
         return self.folder / "deployed.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by whoever changes the stack's containers."""
+        return self.folder / "lock"
+
+    @property
     def source(self) -> Path:
         """The stack file; Compose is started elsewhere."""
         return self.spec.file.resolve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,41 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacing:
+    """A service whose new containers stand beside the old ones (ids); `passed` when it is the old ones that go."""
+
+    old: tuple[str, ...]
+    passed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
-    """`stopped` are the services that were told to stop since they were started."""
+    """`stopped` are the services that were told to stop since they were started; `replacing` those that somebody is
+    replacing, or was when he died."""
 
     services: Mapping[str, Kept] = field(default_factory=dict)
     stopped: frozenset[str] = frozenset()
+    replacing: Mapping[str, Replacing] = field(default_factory=dict)
 
     def started(self, fresh: Mapping[str, Kept]) -> Deployed:
         """The same after these were started."""
-        return Deployed({**self.services, **fresh}, self.stopped - set(fresh))
+        return replace(self, services={**self.services, **fresh}, stopped=self.stopped - set(fresh))
 
     def without(self, names: set[str]) -> Deployed:
         """The same after these were removed."""
         kept = {name: kept for name, kept in self.services.items() if name not in names}
-        return Deployed(kept, self.stopped - names)
+        return replace(self, services=kept, stopped=self.stopped - names)
 
     def told_to_stop(self, names: set[str]) -> Deployed:
-        return Deployed(self.services, self.stopped | names)
+        return replace(self, stopped=self.stopped | names)
+
+    def beside(self, fresh: Mapping[str, Replacing]) -> Deployed:
+        """The same while these are replaced."""
+        return replace(self, replacing={**self.replacing, **fresh})
+
+    def replaced(self, names: set[str]) -> Deployed:
+        """The same after that came to its end, one way or the other."""
+        return replace(self, replacing={name: one for name, one in self.replacing.items() if name not in names})
 
 
 def load(file: Path) -> Deployed:
@@ -51,7 +69,9 @@ def load(file: Path) -> Deployed:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Deployed()
-    return Deployed({name: Kept(**kept) for name, kept in tree["services"].items()}, frozenset(tree["stopped"]))
+    replacing = {name: Replacing(tuple(one["old"]), one["passed"]) for name, one in tree.get("replacing", {}).items()}
+    services = {name: Kept(**kept) for name, kept in tree["services"].items()}
+    return Deployed(services, frozenset(tree["stopped"]), replacing)
 
 
 def save(file: Path, record: Deployed) -> None:
@@ -59,6 +79,7 @@ def save(file: Path, record: Deployed) -> None:
     tree = {
         "services": {name: asdict(kept) for name, kept in record.services.items()},
         "stopped": sorted(record.stopped),
+        "replacing": {name: asdict(one) for name, one in record.replacing.items()},
     }
     write_private(file, json.dumps(tree, indent=1) + "\n")
 

@@ -19,11 +19,16 @@ def check(service: ServiceSpec, config: Mapping[str, Any], instances: int) -> No
     """
     if not 1 <= instances <= MOST:
         raise ScaleRefusedError(service.name, f"can have 1 to {MOST} instances, not {instances}; stop it to have none")
-    if instances == 1:
-        return
+    if instances > 1 and (why := obstacle(service, config)):
+        raise ScaleRefusedError(service.name, f"has one instance only: {why}")
+
+
+def obstacle(service: ServiceSpec, config: Mapping[str, Any]) -> str:
+    """Why two containers of a service cannot run at a time; empty when they can."""
     if service.single:
-        raise ScaleRefusedError(service.name, f"has one instance only: {service.single}")
+        return service.single
     if config.get("container_name"):
-        raise ScaleRefusedError(service.name, "has one instance only: its container has a name of its own")
+        return "its container has a name of its own"
     if any(str(entry.get("published", "")).isdigit() for entry in config.get("ports") or []):
-        raise ScaleRefusedError(service.name, "has one instance only: it publishes a port of this host")
+        return "it publishes a port of this host"
+    return ""

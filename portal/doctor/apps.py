@@ -7,3 +7,6 @@ from django.apps import AppConfig
 
 class DoctorConfig(AppConfig):
     name = "portal.doctor"
+
+    def ready(self) -> None:
+        from portal.doctor import kinds  # noqa: F401 - registers the kind of operation

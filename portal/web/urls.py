@@ -10,6 +10,7 @@ from portal.web.views import (
     alarms,
     browse,
     dashboard,
+    doctor,
     drills,
     events,
     health,
@@ -100,6 +101,8 @@ urlpatterns = [
     path("recovery/take-over/", recovery.take_over, name="take-over"),
     path("recovery/<slug:repository>/card/", recovery.card, name="recovery-card"),
     path("recovery/<slug:repository>/key/", recovery.key_proof, name="key-proof"),
+    path("doctor/", doctor.doctor, name="doctor"),
+    path("doctor/fix/", doctor.doctor_fix, name="doctor-fix"),
     path("events/", events.events, name="events"),
     path("help/", help.help_page, name="help"),
 ]

@@ -55,6 +55,9 @@ LOOKS: dict[str, Look] = {
     "remove": Look("bad", "trash", "Removed"),
     "stays": Look("good", "tick", "Stays"),
     "goes": Look("bad", "trash", "Goes"),
+    "found ok": Look("good", "good", "Well"),
+    "found warning": Look("warn", "warn", "See to it"),
+    "found error": Look("bad", "bad", "To mend"),
     "event started": Look("good", "start", "Started"),
     "event stopped": Look("idle", "stop", "Stopped"),
     "event restarted": Look("busy", "restart", "Restarted"),
@@ -72,6 +75,14 @@ _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def look(state: str) -> Look:
     """Tone (good, busy, warn, bad, idle), icon and word of a state; a new state shows as its own name."""
     return LOOKS.get(state) or Look(UNKNOWN.tone, UNKNOWN.icon, plain_name(state).capitalize() or UNKNOWN.word)
+
+
+_FIXES = {"secrets": "Close them", "leftovers": "Stop them", "clean-up": "Tidy up", "start": "Start it"}
+
+
+def fix_title(fix: str) -> str:
+    """What the button says that puts a finding right."""
+    return _FIXES.get(fix.partition(":")[0], "Put it right")
 
 
 def tone(severity: str) -> str:

@@ -46,6 +46,8 @@ EXPECTED: dict[str, Expected] = {
     "release-compare": PAGE,
     "roll-back": OPERATORS_PAGE,
     "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
+    "doctor": OPERATORS_PAGE,
+    "doctor-fix": Expected("post", 403, 302, (("fix", "secrets"),), "/operations/"),
     "use": PAGE,
     "stack-events": PAGE,
     "logs": OPERATORS_PAGE,

@@ -32,6 +32,7 @@ register.filter("kind_title", kind_title)
 register.filter("plain_name", words.plain_name)
 register.filter("look", words.look)
 register.filter("tone", words.tone)
+register.filter("fix_title", words.fix_title)
 
 _MESSAGE_TONES = {"success": "good", "warning": "warn", "error": "bad"}
 
@@ -61,6 +62,7 @@ _NAVIGATION = (
     ("Drills", "shield", "drills", ("drills", "question-add")),
     ("Operations", "operations", "operations", ("operations", "operation")),
     ("Alarms", "alarms", "alarms", ("alarms", "channel-add")),
+    ("Doctor", "doctor", "doctor", ("doctor",)),
     ("Recovery", "lifebuoy", "recovery", ("recovery", "key-proof")),
     ("Help", "help", "help", ("help",)),
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from config.cli.installation import Installation, open_installation
-from config.cli.output import UserError, json_option, megabytes, speaking
+from config.cli.output import Output, UserError, json_option, megabytes, speaking
 from config.cli.uplock import only_one
+from portal.runtime.compose import ComposeRuntime
 
 # What `up` makes. The tools stay, they hold no data; so does whatever else lies in that folder.
 STATE = ("control", "stacks", "repositories", "operations", "home", "faults", "recovery", "run")
@@ -30,8 +31,11 @@ def command(yes: bool, as_json: bool) -> None:
             found = {name: size for name, size in found.items() if (installation.paths.var / name).exists()}
             if not yes and found:
                 _confirm(installation, found, as_json)
+            if isinstance(installation.runtime, ComposeRuntime) and installation.exists:
+                _remove_containers(installation, output)
             for name in found:
-                shutil.rmtree(installation.paths.var / name)
+                if (folder := installation.paths.var / name).exists():
+                    shutil.rmtree(folder)
         removed = sum(found.values())
         output.result(
             {"removed": sorted(found), "bytes": removed},
@@ -39,10 +43,20 @@ def command(yes: bool, as_json: bool) -> None:
         )
 
 
+def _remove_containers(installation: Installation, output: Output) -> None:
+    """With their volumes, which hold the data, and their networks; the stack first, because the portal's is one of
+    its networks."""
+    for group in reversed(installation.groups):
+        output.step(f"removing the containers and volumes of {group.project}")
+        installation.runtime.remove(group, data=True)
+
+
 def _confirm(installation: Installation, found: dict[str, int], as_json: bool) -> None:
     if as_json:
         raise UserError("nothing was removed: --json cannot ask", "add --yes", "unconfirmed")
     click.echo(f"This deletes for good, under {installation.paths.var}:", err=True)
+    if installation.chosen.in_containers:
+        click.echo(f"  the containers and volumes of {' and '.join(g.project for g in installation.groups)}", err=True)
     for name, size in found.items():
         click.echo(f"  {name:<13} {megabytes(size):>9}  {LOSSES[name]}", err=True)
     try:

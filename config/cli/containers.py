@@ -17,6 +17,7 @@ from config.cli.output import Output, UserError
 from portal.runtime.compose import ComposeRuntime
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import PROJECT, SERVICE
+from portal.runtime.compose.files import place_files
 from portal.runtime.errors import EngineGoneError
 
 # As whom everything of the portal runs; stated in the Compose files too.
@@ -26,6 +27,8 @@ HOME_LABEL = "ragkeep.home"
 FOLDERS = ("control", "control/secrets", "stacks", "operations", "operations/cache", "repositories", "restored", "run")
 OWNED = ("control", "stacks", "operations", "repositories", "restored", "run")
 COMMAND = ("python", "-m", "config.cli.main")
+# What they say is compared with what runs: the files of this checkout, as it is now.
+READING_FILES = ("plan", "deploy")
 INSIDE = ("python", "-m", "config.cli.inside")
 
 
@@ -131,12 +134,21 @@ def exec_words(container: str, words: Iterable[str], *, terminal: bool, variable
     return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), *given, container, *words]
 
 
+def place_stack(installation: Installation) -> None:
+    """Copy the stack's files from this checkout to where the worker and the engine find them."""
+    paths, names = installation.paths, ["stack.yaml", *installation.chosen.overlays]
+    place_files(paths.root(installation.chosen.name), paths.checkout, names)
+    hand_over(paths.var)
+
+
 def delegate(installation: Installation, argv: list[str]) -> NoReturn:
     """Become the same verb inside the worker's container, which has everything the portal has.
 
     Raises:
         UserError: it does not run.
     """
+    if argv[0] in READING_FILES:
+        place_stack(installation)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     size = shutil.get_terminal_size()
     variables = {"COLUMNS": str(size.columns), "LINES": str(size.lines), "TERM": os.environ.get("TERM", "dumb")}

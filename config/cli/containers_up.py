@@ -107,20 +107,20 @@ def bring_up(installation: Installation, wanted: Wanted, output: Output) -> Outc
     Raises:
         UserError: something of it failed; the same command goes on where it stopped.
     """
-    paths, chosen = installation.paths, installation.chosen
+    paths = installation.paths
     containers.demand_own_project(installation)
     containers.prepare_folders(paths.var)
-    write_chosen(paths.var, chosen)
+    write_chosen(paths.var, installation.chosen)
     ensure_secrets(installation)
     provide(installation, output, build=wanted.build)
     containers.hand_over(paths.var)
+    containers.place_stack(installation)
     actions = _start_portal(installation, output)
     containers.hand_over(paths.var)
     told = {
         "port": installation.port,
         "listen": installation.listen,
         "settings": {**installation.stack.settings, **_sources(installation)},
-        "overlays": chosen.overlays,
     }
     found = containers.ask_inside(installation, told, output)
     return Outcome(found["set_id"], found["drill"], {**actions, **found["actions"]})

@@ -16,7 +16,6 @@ from config.cli.containers_up import actions_of, tell
 from config.cli.installation import Installation, ensure_secrets, open_installation
 from config.cli.output import Output, explained
 from config.cli.up import demand_health
-from portal.runtime.compose.files import place_files
 
 
 class Lines(Output):
@@ -52,10 +51,8 @@ def set_up(told: Mapping[str, Any], output: Output) -> dict[str, Any]:
 
 def _installed(told: Mapping[str, Any]) -> Installation:
     found = open_installation(port=told["port"])
-    paths, stack = found.paths, found.stack
-    file, *overlays = place_files(paths.root(stack.project), paths.checkout, ["stack.yaml", *told["overlays"]])
-    stack = replace(stack, file=file, overlays=tuple(overlays), listen=told["listen"], base_port=told["port"])
-    return replace(found, stack=stack.derive(settings=told["settings"]), listen=told["listen"])
+    stack = found.stack.derive(base_port=told["port"], listen=told["listen"], settings=told["settings"])
+    return replace(found, stack=stack, listen=told["listen"])
 
 
 def main() -> int:

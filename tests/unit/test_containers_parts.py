@@ -1,0 +1,197 @@
+"""The pure parts of an installation in containers: what is remembered, what an agent is given, what is copied."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import chosen
+from config.chosen import Chosen, read_chosen, wants_containers, write_chosen
+from config.cli import containers
+from config.cli.containers_up import Wanted, installation_for
+from config.cli.output import UserError
+from portal.runtime.compose.beside import Beside, Bind, create
+from portal.runtime.compose.client import Docker
+from portal.runtime.compose.files import place_files, stack_files
+from portal.runtime.compose.location import Joined, Linked
+from portal.runtime.spec import load_stack
+from portal.runtime.translate import Location
+from portal.vaults.agents import binds, container_of
+
+REPO = Path(__file__).resolve().parents[2]
+VAR = Path("/srv/ragkeep")
+
+
+# What is remembered
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["up"], False),
+        (["up", "--runtime", "compose"], True),
+        (["up", "--runtime=compose"], True),
+        (["up", "--runtime", "embedded"], False),
+        (["dev"], True),
+        (["prod", "--port", "9000"], True),
+        (["backup"], False),
+        ([], False),
+    ],
+)
+def test_a_command_line_is_about_containers_or_not(tmp_path: Path, words: list[str], wanted: bool) -> None:
+    assert wants_containers(tmp_path, words) is wanted
+
+
+def test_the_choice_is_remembered_for_every_verb(tmp_path: Path) -> None:
+    made = Chosen(chosen.COMPOSE, "two", chosen.DEVELOPMENT, True, ("offline.yaml", "linked.yaml"))
+    write_chosen(tmp_path, made)
+    assert read_chosen(tmp_path) == made
+    assert wants_containers(tmp_path, ["backup"])
+    assert (made.portal_project, Chosen().portal_project) == ("two-portal", "ragkeep-portal")
+
+
+def test_a_damaged_choice_is_none(tmp_path: Path) -> None:
+    write_chosen(tmp_path, Chosen())
+    (tmp_path / chosen.FILE).write_text("{")
+    assert read_chosen(tmp_path) is None
+
+
+# What a machine must have
+
+
+def test_without_docker_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="docker is not installed"):
+        containers.demand_docker(Docker("unix:///nowhere", tmp_path))
+
+
+def docker_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> Docker:
+    """A `docker` whose every command ends with that status, and no engine."""
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return Docker(f"unix://{tmp_path / 'docker.sock'}", tmp_path)
+
+
+def test_without_compose_one_is_told_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no compose command") as refused:
+        containers.demand_docker(docker_that(tmp_path, monkeypatch, 1))
+    assert "1.x will not do" in refused.value.remedy
+
+
+def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no Docker Engine answers at unix://") as refused:
+        containers.demand_docker(docker_that(tmp_path, monkeypatch, 0))
+    assert refused.value.code == "engine_gone"
+    assert "start Docker" in refused.value.remedy
+
+
+def test_another_account_is_told_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    with pytest.raises(UserError, match="uid 1000, and you are uid 4242"):
+        installation_for(Wanted())
+
+
+# What an agent is given
+
+
+def job(**parts: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a job
+    return {"operation": "12345678-aaaa", "attempt": 2, "work": f"{VAR}/operations/12345678-aaaa", **parts}
+
+
+def given(told: dict[str, Any], stack: str = "") -> dict[str, bool]:
+    return {bind.path: bind.writable for bind in binds(told, VAR, stack)}
+
+
+STATE = {
+    "/srv/ragkeep/operations": True,
+    "/srv/ragkeep/repositories": True,
+    "/srv/ragkeep/restored": True,
+    "/srv/ragkeep/control/secrets": False,
+}
+
+
+def test_an_agent_gets_little_of_the_state() -> None:
+    assert given(job(repository={"url": "/srv/ragkeep/repositories/default"})) == STATE
+    assert given(job(), "rag") == {**STATE, "/srv/ragkeep/stacks/rag": False}
+
+
+def test_an_agent_gets_the_folders_that_its_job_names() -> None:
+    told = job(
+        repository={"url": "/mnt/disk/sets"},
+        options={"from": {"url": "s3:https://rag.example.org/b"}, "target": "/home/me/out/set"},
+        stack={"name": "rag", "extra": [{"path": "/srv/wiki"}, {"path": "/srv/wiki/files"}, {"host": "db"}]},
+    )
+    assert given(told, "rag") == {
+        **STATE,
+        "/srv/ragkeep/stacks/rag": False,
+        "/mnt/disk/sets": True,
+        "/home/me/out": True,
+        "/srv/wiki": False,
+    }
+
+
+def test_an_agent_joins_the_stack_and_carries_whose_it_is() -> None:
+    made = container_of(job(stack={"name": "rag"}), VAR, "ragkeep-portal", "image")
+    assert made.networks == ("rag_backend", "ragkeep-portal_inner", "ragkeep-portal_outlet")
+    assert made.volumes["rag_documents"] == "/data/documents"
+    assert made.labels == {
+        "ragkeep.agent": "ragkeep-portal", "ragkeep.operation": "12345678-aaaa", "ragkeep.attempt": "2",
+    }  # fmt: skip
+
+
+def test_an_agent_without_a_stack_has_none_of_its_volumes() -> None:
+    made = container_of(job(), VAR, "ragkeep-portal", "image")
+    assert (made.volumes, made.networks) == ({}, ("ragkeep-portal_inner", "ragkeep-portal_outlet"))
+
+
+def test_a_container_beside_a_stack_is_hardened() -> None:
+    wanted = Beside(
+        "n", "image", ("python",), ("net",), {"v": "/data/v"}, (Bind('/a,"b', True), Bind("/c")), {"l": "1"}
+    )
+    words = create(wanted)
+    text = " ".join(words)
+    for part in ("--user 1000:1000", "--read-only", "--cap-drop ALL", "no-new-privileges:true", "--rm", "--pull never"):
+        assert part in text
+    assert 'type=bind,"source=/a,""b","target=/a,""b"' in words
+    assert 'type=bind,"source=/c","target=/c",readonly' in words
+    assert words[-2:] == ["image", "python"]
+
+
+# Where a stack is
+
+
+def test_containers_know_a_stack_by_names() -> None:
+    here = Location("rag", VAR, VAR, "127.0.0.1", {"api": {8000: 9010}}, {}, {})
+    assert (here.url("api"), Linked.of(here).url("api")) == ("http://127.0.0.1:9010", "http://rag-api:8000")
+    inside = Joined.of(here)
+    assert (inside.url("api"), inside.volume("models")) == ("http://api:8000", Path("/data/models"))
+    assert inside.secret("x") == here.secret("x")
+
+
+def test_a_stack_gets_a_copy_of_its_files(tmp_path: Path) -> None:
+    default = REPO / "compose" / "stack.yaml"
+    assert stack_files(tmp_path, default) == [default]
+    names = ["stack.yaml", "offline.yaml", "linked.yaml"]
+    placed = place_files(tmp_path, REPO, names)
+    assert [file.name for file in placed] == names
+    assert stack_files(tmp_path, default) == placed
+    assert replace(load_stack(placed[0]), file=default) == load_stack(default)
+    assert (tmp_path / "project" / "config" / "nginx" / "nginx.conf.template").is_file()
+    stale = tmp_path / "project" / "config" / "nginx" / "stale.conf"
+    stale.write_text("")
+    before = placed[0].stat().st_mtime_ns
+    place_files(tmp_path, REPO, names)
+    assert not stale.exists()
+    assert placed[0].stat().st_mtime_ns == before, "what did not change is left alone"
+
+
+def test_the_portal_file_describes_what_runs() -> None:
+    spec = load_stack(REPO / "compose" / "portal.yaml")
+    assert list(spec.services) == ["database", "queue", "dockerproxy", "web", "worker", "beat"]
+    assert spec.service("web").ports == {8000: 2}

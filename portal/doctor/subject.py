@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ def hosts_of(settings: Mapping[str, str], *addresses: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def subject(names: tuple[str, ...], *addresses: str) -> Subject:
+def subject(names: Sequence[str], *addresses: str) -> Subject:
     """The installation this process belongs to.
 
     Args:

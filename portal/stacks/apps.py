@@ -9,4 +9,4 @@ class StacksConfig(AppConfig):
     name = "portal.stacks"
 
     def ready(self) -> None:
-        from portal.stacks import deploy, kinds, rollback  # noqa: F401 - register the kinds of operations
+        from portal.stacks import deploy, kinds, rollback, rotation  # noqa: F401 - register the kinds of operations

@@ -10,11 +10,14 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from portal.core import places
+from portal.operations.asking import by_worker
+from portal.operations.faults import runtime_faults
 from portal.runtime.spec import StackSpec
 from portal.stacks.loglines import Line, Wanted, lines_of, merged
 from portal.stacks.models import Stack
 
 EVERYTHING = Wanted()
+PATIENCE_SECONDS = 20.0
 
 
 def stack_lines(stack: Stack, services: Sequence[str], *, lines: int = 200) -> list[Line]:
@@ -22,35 +25,46 @@ def stack_lines(stack: Stack, services: Sequence[str], *, lines: int = 200) -> l
 
     Raises:
         UnknownServiceError: the stack has no such service.
-        StackRuntimeError: the runtime does not answer.
+        OperationFailed: the runtime does not answer.
     """
     spec = places.stack_spec(stack.name)
     names = [spec.service(name).name for name in services] or list(spec.services)
-    return merged([list(_read(spec, name, lines)) for name in names])
+    found = _lines(spec.project, names, lines)
+    return merged([[line for line in found if line.service == name] for name in names])
 
 
 def stack_log_text(stack: Stack, service: str, *, lines: int, wanted: Wanted = EVERYTHING) -> Iterator[str]:
-    """The lines of one service that are wanted, each with its end, read as they are asked for.
+    """The lines of one service that are wanted, each with its end, read when the first one is asked for.
 
     Raises:
-        UnknownServiceError, StackRuntimeError: as stack_lines, when the first one is read.
+        UnknownServiceError, OperationFailed: as stack_lines.
     """
-    spec = places.stack_spec(stack.name)
-    for line in _read(spec, spec.service(service).name, lines):
+    name = places.stack_spec(stack.name).service(service).name
+    for line in _lines(stack.name, [name], lines):
         if wanted.takes(line):
             yield f"{line.text}\n"
 
 
-def _read(spec: StackSpec, service: str, lines: int) -> Iterator[Line]:
-    runtime = places.runtime()
+def _lines(stack: str, services: list[str], count: int) -> list[Line]:
+    return [Line(*told) for told in _read(stack=stack, services=services, lines=count)]
+
+
+# Only the worker can read every secret, and so leave it out.
+@by_worker(patience=PATIENCE_SECONDS)
+def _read(*, stack: str, services: list[str], lines: int) -> list[tuple[str, str, str, float | None]]:
+    runtime, spec = places.runtime(), places.stack_spec(stack)
     # Containers know no zone but UTC.
     zone: tzinfo = UTC if runtime.features.images else ZoneInfo(settings.LOCAL_TIME_ZONE)
-    texts = runtime.logs(spec, service, lines=lines)
-    return lines_of(service, texts, secrets=secrets_of(spec), zone=zone)
+    secrets = _secrets(spec)
+    with runtime_faults():
+        return [
+            (name, line.text, line.level, line.at)
+            for name in services
+            for line in lines_of(name, runtime.logs(spec, name, lines=lines), secrets=secrets, zone=zone)
+        ]
 
 
-def secrets_of(spec: StackSpec) -> list[str]:
-    """The values that must not be shown, as far as this process may read them; what it cannot read it cannot match."""
+def _secrets(spec: StackSpec) -> list[str]:
     here, found = places.location(spec), list[str]()
     for name in spec.secrets:
         with suppress(OSError, UnicodeDecodeError):

@@ -48,6 +48,11 @@ EXPECTED: dict[str, Expected] = {
     "stack-act": Expected("post", 403, 302, (("action", "restart"),), "/operations/"),
     "doctor": OPERATORS_PAGE,
     "doctor-fix": Expected("post", 403, 302, (("fix", "secrets"),), "/operations/"),
+    "settings": OPERATORS_PAGE,
+    "settings-forget": Expected("post", 403, 302, to="/stack/settings/"),
+    "secret-rotate": Expected(
+        "post", 403, 302, (("secret", "redis_password"), ("name", "redis_password")), "/operations/"
+    ),
     "use": PAGE,
     "stack-events": PAGE,
     "logs": OPERATORS_PAGE,

@@ -49,7 +49,7 @@ class NavLink:
 
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
-    ("Stack", "stack", "stack", ("stack", "deploy", "use", "stack-events", "logs", "service-log")),
+    ("Stack", "stack", "stack", ("stack", "deploy", "use", "stack-events", "logs", "service-log", "settings")),
     ("Releases", "releases", "releases", ("releases", "release", "release-compare", "roll-back")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
@@ -90,6 +90,7 @@ _STACK_TABS = (
     _Tab("Use", "operations", "use", ("use",)),
     _Tab("Events", "clock", "stack-events", ("stack-events",)),
     _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
+    _Tab("Settings", "settings", "settings", ("settings",), operators=True),
 )
 
 

@@ -6,10 +6,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from portal.doctor.checks import examine
-from portal.doctor.findings import WORST_FIRST
+from portal.doctor.findings import ERROR, WORST_FIRST, Finding
 from portal.doctor.kinds import MACHINE
-from portal.doctor.subject import subject
+from portal.doctor.look import doctor_look
+from portal.operations.errors import OperationFailed
 from portal.stacks.models import Stack
 from portal.vaults.models import Repository
 from portal.web.actions import start
@@ -21,9 +21,12 @@ from portal.web.services import stack_or_404
 @operators_only
 def doctor(request: HttpRequest) -> HttpResponse:
     """Looks now; the worst first."""
-    names = tuple(Stack.objects.values_list("name", flat=True))
+    names = Stack.objects.values_list("name", flat=True)
     addresses = Repository.objects.filter(replaced_by=None).values_list("url", flat=True)
-    found = examine(subject(names, *addresses))
+    try:
+        found = doctor_look(names, addresses)
+    except OperationFailed as silent:
+        found = [Finding("portal", ERROR, silent.message, silent.remedy)]
     found.sort(key=lambda finding: WORST_FIRST.index(finding.state))
     counts = {state: sum(finding.state == state for finding in found) for state in WORST_FIRST}
     return page(request, "doctor", {"findings": found, "counts": counts})

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
+from portal.operations.errors import OperationError
 from portal.runtime.errors import StackRuntimeError, UnknownServiceError
 from portal.stacks.loglines import Line, Wanted
 from portal.stacks.logs import stack_lines, stack_log_text
@@ -18,7 +19,9 @@ from portal.web.pages import operators_only, page
 from portal.web.services import services_of, stack_or_404
 from portal.web.streams import Blocks, Full
 
-DOWNLOAD_LINES = 200_000
+Fault = StackRuntimeError | OperationError
+
+DOWNLOAD_LINES = 50_000
 BLOCK_CHARACTERS = 64 * 1024
 LEVELS = [("debug", "Everything"), ("info", "Info and worse"), ("warning", "Warnings and errors"), ("error", "Errors")]
 
@@ -67,7 +70,7 @@ def service_log(request: HttpRequest, service: str) -> HttpResponse:
 @require_safe
 @operators_only
 def log_download(request: HttpRequest, service: str = "") -> HttpResponseBase:
-    """The same lines as a file, read and sent piece by piece: as far back as the runtime keeps them."""
+    """The same lines as a file, read service by service and sent piece by piece."""
     form, current = _form(request), stack_or_404()
     name = service or form.cleaned_data.get("service", "")
     try:
@@ -78,7 +81,7 @@ def log_download(request: HttpRequest, service: str = "") -> HttpResponseBase:
         raise Http404(name) from None
     except Full:
         return HttpResponse("Enough downloads are running already. Wait until one of them ends.\n", status=503)
-    except StackRuntimeError as fault:
+    except (StackRuntimeError, OperationError) as fault:
         return HttpResponse(f"{fault.message} {fault.remedy}\n", status=502, content_type="text/plain; charset=utf-8")
     disposition = {"Content-Disposition": f'attachment; filename="{name or current.name}.log"'}
     return StreamingHttpResponse(blocks, content_type="text/plain; charset=utf-8", headers=disposition)
@@ -123,7 +126,7 @@ def _query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def _lines(service: str, count: int) -> tuple[list[Line], StackRuntimeError | None]:
+def _lines(service: str, count: int) -> tuple[list[Line], Fault | None]:
     """The end of the log, or why it cannot be read.
 
     Raises:
@@ -133,11 +136,11 @@ def _lines(service: str, count: int) -> tuple[list[Line], StackRuntimeError | No
         return stack_lines(stack_or_404(), [service] if service else [], lines=count), None
     except UnknownServiceError:
         raise Http404(service) from None
-    except StackRuntimeError as fault:
+    except (StackRuntimeError, OperationError) as fault:
         return [], fault
 
 
-def _digest(lines: list[Line], fault: StackRuntimeError | None) -> str:
+def _digest(lines: list[Line], fault: Fault | None) -> str:
     text = "\n".join(f"{line.service} {line.text}" for line in lines) + (fault.message if fault else "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

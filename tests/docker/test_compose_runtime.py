@@ -19,6 +19,7 @@ from backups.secret import write_secret
 from portal.runtime.compose import ComposeRuntime
 from portal.runtime.compose.client import Docker
 from portal.runtime.errors import (
+    ComposeFailedError,
     EngineGoneError,
     ImageMissingError,
     PortTakenError,
@@ -253,6 +254,17 @@ def test_a_command_in_a_service_that_does_not_run_says_so(runtime: ComposeRuntim
         runtime.exec(stack(tmp_path, "never", a=sleeper()), "a", ["true"])
 
 
+def test_a_command_that_takes_too_long_does_not_go_on_in_the_service(
+    runtime: ComposeRuntime, project: str, tmp_path: Path
+) -> None:
+    spec = stack(tmp_path, project, a=sleeper())
+    runtime.apply(spec)
+    with pytest.raises(ComposeFailedError, match="did not finish within 1 s"):
+        runtime.exec(spec, "a", ["sleep", "4242"], timeout=1)
+    script = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+    assert "sleep 4242" not in runtime.exec(spec, "a", ["sh", "-c", script]).stdout
+
+
 APPLY = """
 import sys
 from pathlib import Path
@@ -366,7 +378,7 @@ def test_logs_are_followed_across_a_restart(
         tmp_path, project, a=sleeper(command=["sh", "-c", "echo eins; sleep 0.3; echo zwei >&2; exec sleep infinity"])
     )
     runtime.apply(spec)
-    assert list(runtime.logs(spec, "a")) == ["eins", "zwei"]
+    wait_until(lambda: list(runtime.logs(spec, "a")) == ["eins", "zwei"], what="both lines", seconds=20)
     assert list(runtime.logs(spec, "a", lines=1)) == ["zwei"]
     following = runtime.logs(spec, "a", follow=True)
     assert [next(following), next(following)] == ["eins", "zwei"]

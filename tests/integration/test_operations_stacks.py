@@ -10,8 +10,11 @@ from portal.operations import reaper, worker
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
+from portal.runtime.errors import EngineGoneError
+from portal.runtime.spec import StackSpec
 from portal.stacks.logs import stack_lines
 from portal.stacks.models import StackState
+from portal.stacks.reconciling import stacks_reconcile
 from portal.stacks.selectors import stack_get_default, stack_services
 from portal.stacks.services import stack_started
 from tests.support import portal_scene
@@ -83,3 +86,21 @@ def test_service_that_does_not_come_up_fails_the_operation_with_its_remedy(scene
 def test_what_does_not_exist_is_refused(scene: Scene, target: str, params: dict[str, str], sentence: str) -> None:
     with pytest.raises(OperationRefused, match=sentence):
         operation_start(kind="stack.stop", target=target, params=params)
+
+
+def test_what_changes_by_itself_is_put_right_in_stacks_that_are_meant_to_run(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def reconcile(spec: StackSpec) -> None:
+        seen.append(spec.project)
+        raise EngineGoneError("unix:///nowhere", "gone")
+
+    monkeypatch.setattr(scene.runtime, "reconcile", reconcile)
+    stacks_reconcile()
+    stacks_reconcile()
+    assert seen == ["rag", "rag"], "one that does not answer is asked again"
+    run("stack.stop")
+    stacks_reconcile()
+    assert len(seen) == 2

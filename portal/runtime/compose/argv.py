@@ -13,6 +13,11 @@ DOCKER = "docker"
 STDIN = "-"
 # A rendered file holds every value already; a `.env` beside it has no say in it.
 NO_VARIABLES = "/dev/null"
+MARK = "RAGKEEP_VISIT"
+END_MARKED = (
+    'for one in /proc/[0-9]*; do tr "\\0" "\\n" <"$one/environ" 2>/dev/null | grep -qxF "$1"'
+    ' && kill -KILL "${one##*/}"; done'
+)
 
 
 def compose(project: str, files: Sequence[Path | str], folder: Path | None = None) -> list[str]:
@@ -95,6 +100,11 @@ def rename(container: str, name: str) -> list[str]:
     return [DOCKER, "rename", container, name]
 
 
-def execute(container: str, words: Sequence[str]) -> list[str]:
-    """Run a command in a container, with the environment and user of its service."""
-    return [DOCKER, "exec", container, *words]
+def execute(container: str, words: Sequence[str], *, mark: str = "") -> list[str]:
+    """Run a command in a container, with the environment and user of its service; by `mark` it is found there."""
+    return [DOCKER, "exec", *(["--env", f"{MARK}={mark}"] if mark else []), container, *words]
+
+
+def end_marked(container: str, mark: str) -> list[str]:
+    """End what was run there with this mark; our own end is none of it."""
+    return execute(container, ["sh", "-c", END_MARKED, "sh", f"{MARK}={mark}"])

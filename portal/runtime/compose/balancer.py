@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from portal.runtime.compose import argv
 from portal.runtime.compose.containers import Container, by_service
 from portal.runtime.compose.fleet import Fleet
+from portal.runtime.compose.record import write_private
 from portal.runtime.errors import ComposeFailedError, StackRuntimeError
 from portal.runtime.spec import ServiceSpec
 
@@ -45,10 +47,14 @@ def serving(found: Collection[Container]) -> list[Container]:
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
-    """An nginx of a stack; `service` says over the instances of which services it spreads requests."""
+    """An nginx of a stack; `service` says over the instances of which services it spreads requests.
+
+    `memory` is the file where it is kept which lists it has, so that it is not asked for them all the time.
+    """
 
     fleet: Fleet
     service: ServiceSpec
+    memory: Path
 
     def update(self, leaving: Collection[str] = ()) -> None:
         """Have it send requests to every instance that serves, but to none of those that are `leaving` (ids).
@@ -69,11 +75,15 @@ class Balancer:
             name: listed(port, serving([one for one in found.get(name, ()) if one.id not in leaving]), networks)
             for name, port in self.service.balances.items()
         }
-        changed = {name: text for name, text in wanted.items() if self._read(nginx, name) != text}
-        if changed:
+        # It forgets its lists when it starts anew.
+        known = f"{nginx.id} {nginx.started}\n{wanted}\n"
+        if self.memory.is_file() and self.memory.read_text(encoding="utf-8") == known:
+            return
+        if changed := {name: text for name, text in wanted.items() if self._read(nginx, name) != text}:
             before = self._workers(nginx)
             self._write(nginx, changed)
             self._await(nginx, before)
+        write_private(self.memory, known)
 
     def _read(self, nginx: Container, name: str) -> str:
         words = argv.execute(nginx.id, ["sh", "-c", READ, "sh", name])
@@ -105,6 +115,7 @@ class Balancer:
         )
 
 
-def balancers(fleet: Fleet, services: Mapping[str, ServiceSpec]) -> list[Balancer]:
-    """Those of these services that spread requests."""
-    return [Balancer(fleet, service) for service in services.values() if service.balances]
+def balancers(fleet: Fleet, folder: Path, services: Mapping[str, ServiceSpec]) -> list[Balancer]:
+    """Those of these services that spread requests; what they have is remembered in `folder`."""
+    chosen = [service for service in services.values() if service.balances]
+    return [Balancer(fleet, service, folder / f"lists-of-{service.name}.txt") for service in chosen]

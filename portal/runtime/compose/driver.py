@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from portal.runtime.compose.rendering import rendered, rendering
 from portal.runtime.compose.replacement import Replacements
 from portal.runtime.compose.turns import turn
 from portal.runtime.errors import (
+    ComposeFailedError,
     ComposeMissingError,
     EngineGoneError,
     PortTakenError,
@@ -169,7 +171,13 @@ class ComposeRuntime:
         up = [container for container in self._fleet(spec).containers([name]) if container.is_up]
         if not up:
             raise StackRuntimeError(f"service {name} does not run", "start it first")
-        return self.docker.run(argv.execute(up[0].id, argv_), timeout=timeout, check=False)
+        mark = secrets.token_hex(8)
+        try:
+            return self.docker.run(argv.execute(up[0].id, argv_, mark=mark), timeout=timeout, check=False)
+        except ComposeFailedError:
+            # The command that waits for it ended; it goes on.
+            self.docker.run(argv.end_marked(up[0].id, mark), check=False)
+            raise
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         return self._fleet(spec).stats(list(spec.services))

@@ -33,7 +33,7 @@ class Replacements:
 
     def __init__(self, fleet: Fleet, view: View, services: Mapping[str, ServiceSpec]) -> None:
         self._fleet, self._view, self._services = fleet, view, services
-        self._balancers = balancers(fleet, services)
+        self._balancers = balancers(fleet, view.folder, services)
         self._old: dict[str, tuple[str, ...]] = {}
         self._drains: dict[str, Future[None]] = {}
         self._pool = ThreadPoolExecutor(thread_name_prefix="drain")

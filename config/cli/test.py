@@ -15,14 +15,21 @@ from config.tiers import PARTS, TIERS, Tier
 
 # pytest's status when a selection leaves nothing.
 NO_TESTS = 5
+# Every one of them may start a whole product, which takes 1 GB.
+MOST_JOBS = 4
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
 @click.option(
     "--tier", "names", multiple=True, type=click.Choice([tier.name for tier in TIERS]), help="Only this tier."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    help="So many test files at once. [as many as there are processors, at most 4; 1 for tests given by name]",
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def command(names: tuple[str, ...], pytest_arguments: tuple[str, ...]) -> None:
+def command(names: tuple[str, ...], jobs: int | None, pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests that this machine can run and say which tiers are left out and why.
 
     With CI=true in the environment a tier that cannot run is a failure. What follows -- goes to pytest.
@@ -38,7 +45,7 @@ def command(names: tuple[str, ...], pytest_arguments: tuple[str, ...]) -> None:
     chosen = [tier for tier in wanted if reasons[tier.name] is None]
     if not chosen:
         raise click.ClickException("no tier is left to run")
-    sys.exit(_pytest(chosen, pytest_arguments))
+    sys.exit(_pytest(chosen, pytest_arguments, jobs))
 
 
 def _parts_left_out(tiers: list[str]) -> list[str]:
@@ -49,30 +56,42 @@ def _parts_left_out(tiers: list[str]) -> list[str]:
     return [tests for tests, _ in lacking]
 
 
-def _pytest(tiers: list[Tier], arguments: tuple[str, ...]) -> int:
-    """Run these tiers: those that root's rights are given up for, then the others; returns the worst exit status."""
+def _pytest(tiers: list[Tier], arguments: tuple[str, ...], jobs: int | None) -> int:
+    """Run these tiers: those that root keeps its rights for, then the others; returns the worst exit status."""
     # A test named by the caller replaces the folders of the tiers; options alone do not.
     if any("tests/" in word for word in arguments):
-        codes = [_run([], arguments, as_caller=any(_is_privileged(word) for word in arguments))]
+        privileged = any(_is_privileged(word) for word in arguments)
+        codes = [_run(_side_by_side(jobs or 1), arguments, as_caller=privileged)]
     else:
-        groups = [(kind, [tier for tier in tiers if tier.as_caller is kind]) for kind in (False, True)]
+        together = jobs or min(os.cpu_count() or 1, MOST_JOBS)
+        groups = [(kind, [tier for tier in tiers if tier.as_caller is kind]) for kind in (True, False)]
         codes = [
-            _run([path for tier in group for path in tier.paths], arguments, as_caller=kind)
+            # Privileged tests share what there is once on a machine.
+            _run([*_side_by_side(1 if kind else together), *_paths(group)], arguments, as_caller=kind)
             for kind, group in groups
             if group
         ]
     return max((code for code in codes if code != NO_TESTS), default=NO_TESTS)
 
 
+def _paths(tiers: list[Tier]) -> list[str]:
+    return [path for tier in tiers for path in tier.paths]
+
+
+def _side_by_side(jobs: int) -> list[str]:
+    """The options that have pytest run whole files side by side: tests of one file may share servers."""
+    return [] if jobs == 1 else ["--numprocesses", str(jobs), "--dist", "loadfile"]
+
+
 def _is_privileged(word: str) -> bool:
     return any(path in word for tier in TIERS if tier.as_caller for path in tier.paths)
 
 
-def _run(paths: list[str], arguments: tuple[str, ...], *, as_caller: bool) -> int:
+def _run(words: list[str], arguments: tuple[str, ...], *, as_caller: bool) -> int:
     root, var = Path(os.environ["RAGKEEP_ROOT"]), Path(os.environ["RAGKEEP_VAR"])
-    words = [sys.executable, "-m", "pytest", *paths, *arguments]
+    argv = [sys.executable, "-m", "pytest", *words, *arguments]
     if as_caller:
         # What root writes into the shared cache nobody else could change.
-        return process.call([*words, "-o", f"cache_dir={var / 'cache' / 'pytest-caller'}"], cwd=root)
+        return process.call([*argv, "-o", f"cache_dir={var / 'cache' / 'pytest-caller'}"], cwd=root)
     prefix = drop_prefix(root, var, Path(sys.executable))
-    return process.call([*prefix, *words], env=child_environment(var, dropped=bool(prefix)), cwd=root)
+    return process.call([*prefix, *argv], env=child_environment(var, dropped=bool(prefix)), cwd=root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def missing_browser(monkeypatch: pytest.MonkeyPatch) -> list[list[tiers.Tier]]:
     monkeypatch.setattr(verb, "TIERS", (tiers.TIERS[0], lacking))
     ran: list[list[tiers.Tier]] = []
 
-    def record(chosen: list[tiers.Tier], _arguments: tuple[str, ...]) -> int:
+    def record(chosen: list[tiers.Tier], _arguments: tuple[str, ...], _jobs: int | None) -> int:
         ran.append(chosen)
         return 0
 
@@ -87,17 +88,22 @@ def test_sshd_is_found_where_it_lies_and_missed_where_it_does_not(tmp_path: Path
     assert part.missing({"PATH": str(tmp_path)}) == "no sshd and sftp found: apt-get install openssh-server"
 
 
+TOGETHER, BY_FILE = ("--numprocesses",), ("--dist", "loadfile")
+
+
 @pytest.mark.parametrize(
-    ("names", "words", "status", "ran"),
+    ("names", "words", "jobs", "ran"),
     [
-        (["unit", "docker"], (), 0, [(["tests/unit"], False), (["tests/docker"], True)]),
-        (["unit"], ("-k", "x"), 0, [(["tests/unit"], False)]),
-        (["unit", "docker"], ("tests/docker/test_images.py",), 0, [([], True)]),
-        (["unit", "docker"], ("tests/unit",), 0, [([], False)]),
+        (["unit", "docker"], (), 1, [(["tests/docker"], True), (["tests/unit"], False)]),
+        (["unit", "docker"], (), 3, [(["tests/docker"], True), ([*TOGETHER, "3", *BY_FILE, "tests/unit"], False)]),
+        (["unit"], ("-k", "x"), 1, [(["tests/unit"], False)]),
+        (["unit", "docker"], ("tests/docker/test_images.py",), None, [([], True)]),
+        (["unit", "docker"], ("tests/unit",), None, [([], False)]),
+        (["unit", "docker"], ("tests/unit",), 2, [([*TOGETHER, "2", *BY_FILE], False)]),
     ],
 )
-def test_only_the_tier_of_docker_keeps_the_rights_of_root(
-    names: list[str], words: tuple[str, ...], status: int, ran: list[object], monkeypatch: pytest.MonkeyPatch
+def test_only_the_tier_of_docker_keeps_the_rights_of_root_and_runs_alone(
+    names: list[str], words: tuple[str, ...], jobs: int | None, ran: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
 
@@ -106,8 +112,26 @@ def test_only_the_tier_of_docker_keeps_the_rights_of_root(
         return 0
 
     monkeypatch.setattr(verb, "_run", run)
-    assert verb._pytest([tier for tier in tiers.TIERS if tier.name in names], words) == status
+    assert verb._pytest([tier for tier in tiers.TIERS if tier.name in names], words, jobs) == 0
     assert seen == ran
+
+
+@pytest.mark.parametrize(
+    ("processors", "jobs"), [(1, []), (2, [*TOGETHER, "2", *BY_FILE]), (64, [*TOGETHER, "4", *BY_FILE])]
+)
+def test_as_many_files_run_at_once_as_there_are_processors_to_a_limit(
+    processors: int, jobs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+
+    def run(words: list[str], _arguments: tuple[str, ...], *, as_caller: bool) -> int:
+        seen.append(words)
+        return 0
+
+    monkeypatch.setattr(verb, "_run", run)
+    assert verb._pytest([tiers.TIERS[0]], (), None) == 0
+    assert seen == [[*jobs, "tests/unit"]]
 
 
 @pytest.mark.parametrize(("codes", "status"), [((0, 0), 0), ((5, 0), 0), ((1, 0), 1), ((0, 2), 2), ((5, 5), 5)])
@@ -115,4 +139,4 @@ def test_the_worst_status_counts_and_a_selection_may_leave_one_part_empty(
     codes: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verb, "_run", lambda _paths, _arguments, *, as_caller: codes[as_caller])
-    assert verb._pytest([tiers.TIERS[0], tiers.TIERS[-1]], ()) == status
+    assert verb._pytest([tiers.TIERS[0], tiers.TIERS[-1]], (), None) == status

@@ -35,6 +35,7 @@ INSTALLED_APPS: list[str] = [
     "portal.vaults",
     "portal.watch",
     "portal.doctor",
+    "portal.cleanup",
     "portal.alarms",
     "portal.web",
 ]

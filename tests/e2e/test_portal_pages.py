@@ -99,7 +99,8 @@ def addresses(used: Rows, running: Operation) -> list[str]:
     shown = [f"/operations/{row.pk}/" for row in (running, used.failed, used.done)]
     return [
         "/", "/stack/", "/stack/logs/api/?q=x&follow=on", "/stack/logs/", "/stack/use/", "/stack/events/",
-        "/stack/use/?range=7d", "/doctor/", "/stack/settings/", "/sets/", good, f"/sets/{used.partial.pk}/",
+        "/stack/use/?range=7d", "/doctor/", "/stack/settings/", "/stack/clean-up/",
+        "/sets/", good, f"/sets/{used.partial.pk}/",
         f"{good}restore/", f"{good}restore/?look=1", f"{good}restore/preview/",
         "/sets/?state=partial&pinned=on", f"{good}browse/",
         f"{good}browse/?path=/documents", f"/sets/{used.partial.pk}/browse/", "/operations/", *shown, "/help/",

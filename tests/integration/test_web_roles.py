@@ -53,6 +53,8 @@ EXPECTED: dict[str, Expected] = {
     "secret-rotate": Expected(
         "post", 403, 302, (("secret", "redis_password"), ("name", "redis_password")), "/operations/"
     ),
+    "clean-up": OPERATORS_PAGE,
+    "clean-up-start": Expected("post", 403, 302, (("sorts", "logs"),), "/operations/"),
     "use": PAGE,
     "stack-events": PAGE,
     "logs": OPERATORS_PAGE,

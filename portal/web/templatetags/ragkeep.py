@@ -47,9 +47,26 @@ class NavLink:
     current: bool
 
 
+class _Tab(NamedTuple):
+    title: str
+    icon: str
+    url: str
+    names: tuple[str, ...]
+    operators: bool = False
+
+
+_STACK_TABS = (
+    _Tab("Services", "stack", "stack", ("stack",)),
+    _Tab("Use", "operations", "use", ("use",)),
+    _Tab("Events", "clock", "stack-events", ("stack-events",)),
+    _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
+    _Tab("Settings", "settings", "settings", ("settings",), operators=True),
+    _Tab("Clean-up", "trash", "clean-up", ("clean-up",), operators=True),
+)
+
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
-    ("Stack", "stack", "stack", ("stack", "deploy", "use", "stack-events", "logs", "service-log", "settings")),
+    ("Stack", "stack", "stack", ("deploy", *(name for tab in _STACK_TABS for name in tab.names))),
     ("Releases", "releases", "releases", ("releases", "release", "release-compare", "roll-back")),
     ("Backup sets", "sets", "sets", ("sets", "set", "set-browse", "set-restore", "set-preview")),
     ("Plans", "plans", "plans", ("plans", "plan", "plan-new", "plan-edit", "sources", "source-add")),
@@ -75,23 +92,6 @@ def nav_links(context: Mapping[str, Any]) -> list[NavLink]:
     match = request.resolver_match if request else None
     name = match.url_name if match else None
     return [NavLink(title, icon, reverse(url), name in names) for title, icon, url, names in _NAVIGATION]
-
-
-class _Tab(NamedTuple):
-    title: str
-    icon: str
-    url: str
-    names: tuple[str, ...]
-    operators: bool = False
-
-
-_STACK_TABS = (
-    _Tab("Services", "stack", "stack", ("stack",)),
-    _Tab("Use", "operations", "use", ("use",)),
-    _Tab("Events", "clock", "stack-events", ("stack-events",)),
-    _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
-    _Tab("Settings", "settings", "settings", ("settings",), operators=True),
-)
 
 
 @register.simple_tag(takes_context=True)

@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy.exc
 
 from rag_api.fetching import FetchError, fetch_models
-from rag_api.migrate import migrate
+from rag_api.migrate import SchemaTooNewError, migrate
 from rag_api.secret import WeakSecretError
 from rag_api.settings import SettingsError, load_settings
 from rag_api.worker.words import IndexInUseError, WrongPlaceError, build_words
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     except psycopg.OperationalError as error:
         sys.stderr.write(f"The database cannot be reached: {error}\n")
         return 1
-    except (IndexInUseError, WrongPlaceError, FetchError) as error:
+    except (IndexInUseError, WrongPlaceError, FetchError, SchemaTooNewError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{told}\n")

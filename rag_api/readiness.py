@@ -6,7 +6,7 @@ import psycopg
 import psycopg_pool
 import redis
 
-from rag_api.migrate import newest_revision
+from rag_api.schema import READ, read_schema
 from rag_api.services import Services
 
 
@@ -26,12 +26,12 @@ def postgres_state(services: Services) -> str:
     """`ok` when the database answers and has the schema this program expects."""
     try:
         with services.pool.connection(timeout=3) as connection:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            row = connection.execute(READ).fetchone()
     except psycopg.errors.UndefinedTable:
         return "the schema is missing; run python -m rag_api migrate"
     except (psycopg.Error, psycopg_pool.PoolTimeout):
         return "the database does not answer"
-    if row is None or row["version_num"] != newest_revision():
+    if row is None or not read_schema(row).fits:
         return "the schema is of another version; run python -m rag_api migrate"
     return "ok"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Depends, Request, Response, status
 
 from rag_api.deps import ServicesDep, require_internal
 from rag_api.readiness import dependency_states
+from rag_api.schema import READ, read_schema
 
 router = APIRouter()
 
@@ -41,3 +44,12 @@ def counts(services: ServicesDep) -> dict[str, int]:
     with services.pool.connection() as connection:
         rows = connection.execute("SELECT name, value FROM backup_counts").fetchall()
     return {row["name"]: row["value"] for row in rows}
+
+
+@router.get("/internal/schema", tags=["internal"], dependencies=[Depends(require_internal)], summary="Which schema")
+def schema(services: ServicesDep) -> dict[str, str]:
+    """The schema that this program brings a database to (`code`), the one the database has (`database`), and the
+    oldest whose code still works with it (`oldest`): what a roll-back has to know."""
+    with services.pool.connection() as connection:
+        row = connection.execute(READ).fetchone()
+    return asdict(read_schema(row)) if row else {}

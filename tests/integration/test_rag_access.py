@@ -45,6 +45,7 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int, int]] = {
     ("GET", "/api/conversations/{conversation_id}"): (401, 404, 404, 404, 200, 404),
     ("DELETE", "/api/conversations/{conversation_id}"): (401, 404, 404, 404, 204, 404),
     ("GET", "/internal/counts"): (401, 401, 401, 401, 401, 401),
+    ("GET", "/internal/schema"): (401, 401, 401, 401, 401, 401),
     ("POST", "/internal/nearest"): (401, 401, 401, 401, 401, 401),
     ("POST", "/internal/search"): (401, 401, 401, 401, 401, 401),
     ("DELETE", "/api/session"): (401, 204, 204, 204, 204, 204),

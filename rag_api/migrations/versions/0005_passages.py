@@ -4,6 +4,8 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
+# The code of 0004 works with it too.
+expands = True
 
 VIEW = """
 CREATE VIEW backup_passages AS

@@ -11,7 +11,7 @@ from portal.operations.context import Context
 from portal.operations.errors import Cancelled, Fenced, InputInvalid, OperationFailed, OperationRefused
 from portal.operations.faults import runtime_faults
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
-from portal.runtime.protocol import Rendered, ServiceStatus
+from portal.runtime.protocol import Problem, Rendered, ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack
 from portal.stacks.pending import pending_drop, pending_get
@@ -67,6 +67,9 @@ class Files:
 
     def spec(self) -> StackSpec:
         return places.stack_spec(self._stack).derive(settings=pending_get(self._stack))
+
+    def problems(self) -> Sequence[Problem]:
+        return places.runtime().validate(self.spec())
 
     def provide(self, ctx: Context) -> None:
         def report(status: ServiceStatus) -> None:

@@ -70,13 +70,16 @@ def _sentence(ill: list[ServiceStatus]) -> str:
     return f"Not healthy after the deploy: {', '.join(told)}."
 
 
-def ask(spec: StackSpec, *, seconds: float = ASK_SECONDS) -> Answer:
+def ask(spec: StackSpec, *, seconds: float | None = None) -> Answer:
     """Ask the stack's service the canary question as the portal itself; again for a while when it does not answer.
+
+    Args:
+        seconds: how long; ASK_SECONDS unless told.
 
     Raises:
         OperationFailed: it gave no answer that can be used.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + (ASK_SECONDS if seconds is None else seconds)
     while True:
         try:
             return _ask(spec)

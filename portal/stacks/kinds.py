@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from portal.core import places
+from portal.core.deployed import start_deployed
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.faults import runtime_faults
@@ -13,6 +14,9 @@ from portal.runtime.errors import StackRuntimeError
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack, StackState
+
+# More than any machine this is for has processors to give.
+MOST = 50
 
 
 def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
@@ -55,7 +59,7 @@ def _start(ctx: Context) -> None:
 
     # Not undone by a cancel: a stack that is half started helps nobody.
     with ctx.step("start", "Start and wait until healthy", undoing=True) as data, runtime_faults():
-        plan = places.runtime().apply(spec, services=services, report=report)
+        plan = start_deployed(spec, services=services, report=report)
         data["changes"] = {change.service: str(change.action) for change in plan.changes}
     _wanted(ctx, StackState.RUNNING)
 
@@ -70,7 +74,7 @@ def _stop(ctx: Context) -> None:
 
 @operation_kind("stack.start", title="Start", claims=_claims, joins=_joins, check=_check)
 def stack_start(ctx: Context) -> Outcome:
-    """Start what does not run and wait until it is healthy."""
+    """Start what does not run, as it was deployed, and wait until it is healthy."""
     _start(ctx)
     return Outcome()
 
@@ -90,3 +94,44 @@ def stack_restart(ctx: Context) -> Outcome:
         _stop(ctx)
     _start(ctx)
     return Outcome()
+
+
+def _joins_count(_target: str, params: Params) -> str:
+    return f"{params.get('service') or ''} {params.get('instances')}"
+
+
+def _check_service(target: str, params: Params) -> None:
+    if not params.get("service"):
+        raise OperationRefused("No service was named.", remedy="Choose one of the stack.")
+    _check(target, params)
+
+
+def _check_count(target: str, params: Params) -> None:
+    _check_service(target, params)
+    count = params.get("instances")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
+        raise OperationRefused(f"A service has 1 to {MOST} instances.", remedy="Stop it to have none.")
+    if count > 1 and not places.runtime().features.replicas:
+        raise OperationRefused(
+            "Services that are processes of this host have one instance.", remedy="Several need the runtime compose."
+        )
+
+
+@operation_kind("stack.recreate", title="Recreate", claims=_claims, joins=_joins, check=_check_service)
+def stack_recreate(ctx: Context) -> Outcome:
+    """Params `service`. Its data stays; whoever takes over does it again, which harms nothing."""
+    spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
+    with ctx.step("recreate", f"Recreate {service} and wait until healthy", undoing=True), runtime_faults():
+        places.runtime().recreate(spec, service)
+    return Outcome({"service": service})
+
+
+@operation_kind("stack.scale", title="Scale", claims=_claims, joins=_joins_count, check=_check_count)
+def stack_scale(ctx: Context) -> Outcome:
+    """Params `service`, `instances`: how many it is to have."""
+    spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
+    count = int(ctx.params["instances"])
+    title = f"Have {count} instance{'' if count == 1 else 's'} of {service}"
+    with ctx.step("scale", title, undoing=True), runtime_faults():
+        places.runtime().scale(spec, service, count)
+    return Outcome({"service": service, "instances": count})

@@ -40,7 +40,7 @@ def plan_report(stack: Stack, spec: StackSpec, rendered: Rendered) -> dict[str, 
     plan, current = places.runtime().plan(spec, release=rendered), release_current(stack)
     environment = compared(current.environment if current else {}, sealing.digests(settings_of(spec)))
     touches = touching.reasons(spec, plan, images_of(current), image_rows(rendered), list(environment))
-    found = preflight.problems(spec, plan, rendered)
+    found = [*places.runtime().validate(spec), *preflight.problems(spec, plan, rendered)]
     return {
         "stack": stack.name,
         "release": current.number if current else None,

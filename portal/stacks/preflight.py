@@ -101,7 +101,7 @@ def _asks_for_gpu(config: Mapping[str, Any]) -> bool:
 
 
 def problems(spec: StackSpec, plan: Plan, rendered: Rendered, machine: Machine | None = None) -> list[Problem]:
-    """Everything that would keep this deploy from succeeding here; empty when nothing would.
+    """What this machine or the data have against a deploy; empty when nothing is in the way.
 
     Raises:
         StackRuntimeError: the runtime does not answer.
@@ -112,7 +112,7 @@ def problems(spec: StackSpec, plan: Plan, rendered: Rendered, machine: Machine |
     begun = {change.service for change in plan.changes if change.action in BEGINNINGS}
     graphics = [name for name in gpu_services(rendered.text) if name in begun] if runtime.features.images else []
     left = machine or machine_now(runtime.paths.var)
-    found = [*runtime.validate(spec), *shortages(left, memory_needed(plan, used, doubled), graphics)]
+    found = shortages(left, memory_needed(plan, used, doubled), graphics)
     if obstacle := database_obstacle(spec, rendered):
         found.append(obstacle)
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, kind_get, operation_kind
-from portal.runtime.protocol import Rendered
+from portal.runtime.protocol import Problem, Rendered
 from portal.runtime.spec import StackSpec
 from portal.stacks.deploy import check_note, roll_out, stack_of
 from portal.stacks.models import Release, ReleaseState, Stack
@@ -103,6 +103,10 @@ class Former:
 
     def spec(self) -> StackSpec:
         return spec_of(self._release)
+
+    def problems(self) -> Sequence[Problem]:
+        """None: what the files say by now is no part of it, and its ports are looked at before anything stops."""
+        return ()
 
     def provide(self, ctx: Context) -> None:
         """Its images were kept; whether they are here is seen before anything stops."""

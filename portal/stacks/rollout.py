@@ -8,7 +8,7 @@ was recorded; when the way back had begun, it goes on with the way back. See doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from portal.core import places
@@ -19,7 +19,7 @@ from portal.operations.faults import runtime_faults
 from portal.operations.models import State
 from portal.operations.registry import Outcome
 from portal.runtime.errors import StackRuntimeError
-from portal.runtime.protocol import Rendered, ServiceStatus
+from portal.runtime.protocol import Problem, Rendered, ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.stacks import gate, preflight, touching
 from portal.stacks.gate import Answer
@@ -50,6 +50,10 @@ class Source(Protocol):
 
     def provide(self, ctx: Context) -> None:
         """Have everything here that it needs."""
+        ...
+
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with it before anything is tried."""
         ...
 
     def rendered(self) -> Rendered: ...
@@ -109,7 +113,7 @@ class Rollout:
             rendered = self._source.rendered()
             plan = places.runtime().plan(spec, release=rendered)
             data["changes"] = {change.service: str(change.action) for change in plan.changes}
-            found = preflight.problems(spec, plan, rendered)
+            found = [*self._source.problems(), *preflight.problems(spec, plan, rendered)]
         if found:
             first = found[0]
             raise OperationFailed(
@@ -123,17 +127,19 @@ class Rollout:
         if self._ctx.done("candidate") is not None:
             return self._recorded()
         with self._ctx.step("candidate", "Record the release") as data, runtime_faults():
-            release = self._recorded() or self._record()
+            serving = self._serving() or release_current(self._stack)
+            # Written at once: whoever takes over must know what to go back to.
+            data["serving"] = serving.number if serving else None
+            self._ctx.note("candidate", data)
+            release = self._recorded() or self._record(serving)
             data["release"] = release.number if release else None
         return release
 
-    def _record(self) -> Release | None:
+    def _record(self, current: Release | None) -> Release | None:
         spec, rendered = self._source.spec(), self._source.rendered()
         plan = places.runtime().plan(spec, release=rendered)
-        current = release_current(self._stack)
         if plan.is_empty and current is not None and is_of(current, rendered, settings_of(spec)):
             return None
-        self._ctx.note("candidate", {"serving": current.number if current else None})
         operation = self._ctx.operation
         return release_add(
             spec=spec, rendered=rendered, operation=operation, user=operation.created_by, note=self._source.note()

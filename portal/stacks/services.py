@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portal.core.services import audit
 from portal.stacks.models import Stack, StackState
+from portal.stacks.releases import release_note_running
 
 
 def stack_ensure(*, name: str = "rag", environment: str = "production", runtime: str = "embedded") -> Stack:
@@ -15,6 +16,8 @@ def stack_ensure(*, name: str = "rag", environment: str = "production", runtime:
 
 
 def stack_started(name: str) -> None:
-    """Note that the stack was started by other means than an operation: from now on it is meant to run."""
+    """Note that the stack was started by other means than an operation: from now on it is meant to run, and what runs
+    is its release."""
     if Stack.objects.filter(name=name, state=StackState.STOPPED).update(state=StackState.RUNNING):
         audit(action="stack.started", target=f"stack:{name}")
+    release_note_running(name)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backups.secret import Secret
 from portal.core import places
+from portal.core.deployed import start_deployed
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed
 from portal.operations.faults import runtime_faults
@@ -48,7 +49,7 @@ class Halt:
         services = self.services
         with self._ctx.step("start", "Start and wait until healthy", undoing=True) as data, runtime_faults():
             if services:
-                places.runtime().apply(self._spec, services=services, report=self._report)
+                start_deployed(self._spec, services=services, report=self._report)
             data["services"] = services
 
     def start_anyway(self) -> str:

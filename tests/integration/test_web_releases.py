@@ -15,23 +15,6 @@ from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
-PLAN = {
-    "stack": "rag",
-    "release": 2,
-    "nothing": False,
-    "changes": [
-        {"service": "api", "action": "recreate", "reason": "its environment (LOG_LEVEL) changed", "causes": []},
-        {"service": "postgres", "action": "recreate", "reason": "there is another image postgres:18.4", "causes": []},
-        {"service": "nginx", "action": "keep", "reason": "runs as described", "causes": []},
-    ],
-    "settings": {"LOG_LEVEL": "changed"},
-    "files": {"nginx": {"/etc/ragkeep/nginx": "changed"}},
-    "touches": ["postgres is replaced and keeps postgres"],
-    "interrupted": ["postgres"],
-    "backup": True,
-    "problems": [],
-}
-
 
 @pytest.fixture(autouse=True)
 def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
@@ -53,7 +36,7 @@ def text_of(client: Client, address: str) -> str:
 
 def looked(**changes: object) -> str:
     """The page of a deploy whose look has come to this plan."""
-    operation = portal_web.operation("stack.plan", result={"plan": {**PLAN, **changes}})
+    operation = portal_web.operation("stack.plan", result={"plan": {**portal_web.DEPLOY_PLAN, **changes}})
     return f"/stack/deploy/?plan={operation.pk}"
 
 
@@ -111,7 +94,7 @@ def test_releases_are_listed_with_state_author_and_note(seen: dict[str, Client])
     for words in ("Serves", "Kept", "Failed", "Quieter logs.", portal_web.OPERATOR):
         assert words in text
     assert "roll-back" not in text
-    assert text_of(seen["operator"], "/releases/").count("Roll back") == 1
+    assert text_of(seen["operator"], "/releases/").count("/roll-back/") == 1
 
 
 def test_a_release_shows_what_changed_and_no_value(seen: dict[str, Client]) -> None:

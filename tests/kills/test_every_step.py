@@ -1,4 +1,4 @@
-"""kill -9 of whoever works, agent or worker, at every step of the journals of backup, restore, prune and copy.
+"""kill -9 of whoever works, agent or worker, at every step of the journals of backup, restore, prune, copy and deploy.
 
 The steps are found by running each operation once and noting the points it passes. Each run of the suite kills at a few
 of them, other ones every day; `--kills all` kills at every one.
@@ -7,6 +7,7 @@ of them, other ones every day; `--kills all` kills at every one.
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tests.support.servers import wait_until
 pytestmark = pytest.mark.integration
 
 SECOND = "second"
+BOTH = frozenset({"agent", "worker"})
 
 
 class Scene(Protocol):
@@ -31,9 +33,11 @@ class Scene(Protocol):
 
     Attributes:
         kinds: of the operation and of the agent's jobs for it; what else goes on meanwhile has points of its own.
+        workers: who has steps of their own in it.
     """
 
     kinds: tuple[str, ...]
+    workers: frozenset[str]
 
     def prepare(self) -> list[str]:
         """Make everything ready; returns the words of the verb."""
@@ -46,6 +50,7 @@ class Backup:
     """One backup; afterwards exactly one more complete set is there."""
 
     kinds: tuple[str, ...] = ("backup",)
+    workers = BOTH
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -65,6 +70,7 @@ class Restore:
     """A restore after a loss; afterwards the documents of the set are back and nothing half-made is left."""
 
     kinds: tuple[str, ...] = ("restore", "preflight", "stage", "swap", "kept", "canary")
+    workers = BOTH
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -96,6 +102,7 @@ class Prune:
     """A prune after a set was deleted; afterwards the repository is sound and holds every other set."""
 
     kinds: tuple[str, ...] = ("repository.prune", "prune")
+    workers = BOTH
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -122,6 +129,7 @@ class Copy:
     """A copy of what the second repository lacks; afterwards every complete set is there once."""
 
     kinds: tuple[str, ...] = ("repository.copy", "copy")
+    workers = BOTH
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -141,7 +149,41 @@ class Copy:
         assert len(copied) == len(set(copied)), "a set was copied twice"
 
 
-SCENES: dict[str, Callable[[Product], Scene]] = {"backup": Backup, "restore": Restore, "prune": Prune, "copy": Copy}
+class Deploy:
+    """A deploy of a setting; afterwards the services run with it, and that is the one release that serves."""
+
+    kinds: tuple[str, ...] = ("stack.deploy",)
+    workers = frozenset({"worker"})
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self._level = "INFO"
+
+    def prepare(self) -> list[str]:
+        self._level = "DEBUG" if self._level == "INFO" else "INFO"
+        waiting = self.product.var / "control" / "pending" / "rag.json"
+        waiting.parent.mkdir(exist_ok=True, mode=0o700)
+        waiting.write_text(json.dumps({"LOG_LEVEL": self._level}))
+        return ["deploy", "--yes"]
+
+    def check(self, told: dict[str, Any]) -> None:
+        listed = self.product.json("releases")["releases"]
+        assert [one["release"] for one in listed if one["state"] == "current"] == [told["release"]]
+        assert not [one for one in listed if one["state"] == "candidate"]
+        services = self.product.json("status")["services"]["rag"]
+        for pid in (int(one["pid"]) for one in services if one["service"] in ("api", "ingest")):
+            given = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            assert f"LOG_LEVEL={self._level}".encode() in given
+        assert self.product.json("plan")["nothing"] is True
+
+
+SCENES: dict[str, Callable[[Product], Scene]] = {
+    "backup": Backup,
+    "restore": Restore,
+    "prune": Prune,
+    "copy": Copy,
+    "deploy": Deploy,
+}
 
 
 def second_folder(product: Product) -> Path:
@@ -187,7 +229,7 @@ def test_a_kill_at_any_step_needs_nobody(
     scene.check(told)
     own = tuple(f"{who}.{kind}." for who in ("agent", "worker") for kind in scene.kinds)
     points = [point for point in recorded.points if point.startswith(own)]
-    assert {point.partition(".")[0] for point in points} == {"agent", "worker"}
+    assert {point.partition(".")[0] for point in points} == scene.workers
     for point in chosen(points, str(pytestconfig.getoption("--kills")), datetime.date.today().toordinal()):
         with subtests.test(point):
             scene.check(kill_at(product, point, scene.prepare()))

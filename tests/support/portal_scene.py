@@ -53,6 +53,8 @@ class PlacedRuntime(FakeRuntime):
         crash, self.crash = self.crash, None
         if crash:
             raise crash
+        root = self.paths.root(spec.project)
+        write_state(root, settle(spec, read_state(root)))
         return super().apply(spec, services=services, report=report, timeout=timeout, release=release)
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:

@@ -51,6 +51,24 @@ DRILL_REPORT = {
 }
 
 
+DEPLOY_PLAN: dict[str, object] = {
+    "stack": "rag",
+    "release": 2,
+    "nothing": False,
+    "changes": [
+        {"service": "api", "action": "recreate", "reason": "its environment (LOG_LEVEL) changed", "causes": []},
+        {"service": "postgres", "action": "recreate", "reason": "there is another image postgres:18.4", "causes": []},
+        {"service": "nginx", "action": "keep", "reason": "runs as described", "causes": []},
+    ],
+    "settings": {"LOG_LEVEL": "changed"},
+    "files": {"nginx": {"/etc/ragkeep/nginx": "changed"}},
+    "touches": ["postgres is replaced and keeps postgres"],
+    "interrupted": ["postgres"],
+    "backup": True,
+    "problems": [],
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What a portal in use has in its database."""
@@ -63,6 +81,7 @@ class Rows:
     failed: Operation
     kept: Restore
     question: GoldenQuestion
+    look: Operation
 
 
 def clients() -> dict[str, Client]:
@@ -169,7 +188,8 @@ def rows(folder: Path) -> Rows:
     done = good.operation
     assert done is not None
     question = GoldenQuestion.objects.create(stack="rag", question="What raises lift?", expected=["wing.txt"])
-    return Rows(stack, plan, good, partial, done, failed, kept, question)
+    look = operation("stack.plan", result={"plan": DEPLOY_PLAN})
+    return Rows(stack, plan, good, partial, done, failed, kept, question, look)
 
 
 def watched(stack: Stack, now: datetime) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from config.chosen import read_chosen
 from config.cli.given import access_options, file_option
 from config.cli.installation import ADMIN_EMAIL, password_shown
 from config.cli.operations import connect
@@ -42,6 +43,7 @@ def command(
     interruption the same command goes on.
     """
     with speaking(as_json=as_json) as output:
+        _demand_processes()
         if take_over:
             _take_over(output)
             return
@@ -57,6 +59,16 @@ def command(
             output.result(_fields(report), _text(report))
             if report.password:
                 password_shown(report.installation)
+
+
+def _demand_processes() -> None:
+    known = read_chosen(RuntimePaths.discover().var)
+    if known is not None and known.in_containers:
+        raise UserError(
+            "an installation in containers is not recovered like this",
+            "run up --runtime compose, add the repository, and restore its set with --to-stack",
+            "other_runtime",
+        )
 
 
 def _take_over(output: Output) -> None:

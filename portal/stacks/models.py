@@ -46,8 +46,8 @@ class ReleaseState(models.TextChoices):
 class Release(models.Model):
     """What was deployed, or was to be: written once, only its state moves on.
 
-    Values of the environment are in no column. They stand, with the whole file as the engine gets it, in `sealed_file`
-    for the portal's own account alone; here are their names with keyed digests, which tell a change and nothing else.
+    Values of the environment are in no column. They stand, with the whole file as the engine gets it, encrypted in
+    `sealed_file`; here are their names with keyed digests, which tell a change and nothing else.
     """
 
     stack = models.ForeignKey(Stack, on_delete=models.CASCADE, related_name="releases")

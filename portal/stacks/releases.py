@@ -14,6 +14,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from portal.core import places
+from portal.core.cipher import SealBroken
 from portal.core.deployed import deployed_set
 from portal.core.services import SYSTEM, audit
 from portal.operations.errors import OperationRefused
@@ -186,10 +187,10 @@ def releases_retire(stack: Stack) -> list[int]:
 
 def _unsealed(release: Release) -> Sealed:
     try:
-        return sealing.unseal(release.sealed_file)
-    except OSError as error:
+        return sealing.unseal(release.sealed_file, release.stack.name, release.number)
+    except (OSError, SealBroken) as error:
         raise OperationRefused(
-            f"The sealed file of release {release.number} cannot be read: {error.strerror}.",
+            f"The sealed file of release {release.number} cannot be read: {getattr(error, 'strerror', None) or error}.",
             code="release_unreadable",
             remedy="Choose another release; a backup set of the portal has the file.",
         ) from None

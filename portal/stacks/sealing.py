@@ -1,6 +1,6 @@
-"""What of a release nobody is to read: kept in a file for the portal's own account, told by digests elsewhere.
+"""What of a release nobody is to read: kept encrypted in a file for the portal's account, told by digests elsewhere.
 
-The digests are keyed with a file beside the other secrets: without it nobody can try values against them.
+Both are keyed with a file beside the other secrets: without it nobody can read values, or try some against the digests.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 from django.conf import settings
 
 from backups.secret import Secret, write_secret
+from portal.core import cipher
 from portal.runtime.compose.record import write_private
 
 # Shorter values would turn up by chance in the middle of other words.
@@ -47,23 +48,30 @@ def folder() -> Path:
 
 def seal(stack: str, number: int, content: Sealed) -> str:
     """Write the file of a release, 0600, and return its path."""
-    path = folder() / f"{stack}-{number}.json"
-    write_private(path, json.dumps(asdict(content)))
+    path = folder() / f"{stack}-{number}.sealed"
+    text = json.dumps(asdict(content)).encode()
+    write_private(path, cipher.encrypt(_key("seal"), text, _about(stack, number)))
     return str(path)
 
 
-def unseal(path: str) -> Sealed:
+def unseal(path: str, stack: str, number: int) -> Sealed:
     """Read the file of a release.
 
     Raises:
         OSError: it cannot be read.
+        SealBroken: it was changed, or sealed with the key of another installation.
     """
-    return Sealed(**json.loads(Path(path).read_text(encoding="utf-8")))
+    text = cipher.decrypt(_key("seal"), Path(path).read_bytes(), _about(stack, number))
+    return Sealed(**json.loads(text))
+
+
+def _about(stack: str, number: int) -> bytes:
+    return f"release {number} of {stack}".encode()
 
 
 def digests(values: Mapping[str, str]) -> dict[str, str]:
     """A keyed digest of each value that is not empty."""
-    key = _key()
+    key = _key("digest")
     return {name: _digest(key, value) for name, value in sorted(values.items()) if value}
 
 
@@ -74,15 +82,16 @@ def outline(text: str, given: Mapping[str, str]) -> str:
         given: the stack's settings; wherever one of their values stands, its name is shown instead.
     """
     names = {value: name for name, value in given.items() if len(value) >= TELLING_LENGTH}
-    tree = _masked(yaml.safe_load(text), _key(), names)
+    tree = _masked(yaml.safe_load(text), _key("digest"), names)
     return yaml.safe_dump(tree, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _key() -> bytes:
-    path = folder() / "digest.key"
+def _key(purpose: str) -> bytes:
+    """A key of 32 bytes for one purpose, made from the one in the file; the file is made when it is missing."""
+    path = folder() / "key"
     with suppress(FileExistsError):
-        write_secret(path, secrets.token_hex(32))
-    return Secret.from_file(path).reveal().encode()
+        write_secret(path, secrets.token_hex(cipher.KEY_BYTES))
+    return hmac.new(bytes.fromhex(Secret.from_file(path).reveal()), purpose.encode(), hashlib.sha256).digest()
 
 
 def _digest(key: bytes, value: str) -> str:

@@ -369,7 +369,7 @@ def test_only_so_many_releases_are_kept_and_their_files_go_with_them(
     assert states() == {2: "kept", 3: "kept", 4: "current"}
     assert all(name.endswith(("-2", "-3", "-4")) for name in stack.runtime.kept)
     files = {Path(release.sealed_file).name for release in Release.objects.all()}
-    sealed = {path.name for path in (stack.runtime.paths.var / "control/secrets/releases").glob("*.json")}
+    sealed = {path.name for path in (stack.runtime.paths.var / "control/secrets/releases").glob("*.sealed")}
     assert files == sealed
     assert releases_retire(Stack.objects.get()) == []
 

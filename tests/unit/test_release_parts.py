@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from portal.core.cipher import SealBroken
 from portal.runtime.protocol import Action, Change, Plan
 from portal.runtime.spec import StackSpec, load_stack
 from portal.stacks import preflight, sealing, touching
@@ -153,7 +154,10 @@ def test_what_is_sealed_lies_in_a_file_for_its_owner_alone(sealed: Path) -> None
     path = Path(sealing.seal("rag", 7, sealing.Sealed("text", {"TOKEN": MARKER})))
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert sealing.unseal(str(path)) == sealing.Sealed("text", {"TOKEN": MARKER})
+    assert sealing.unseal(str(path), "rag", 7) == sealing.Sealed("text", {"TOKEN": MARKER})
+    assert MARKER.encode() not in path.read_bytes()
+    with pytest.raises(SealBroken):
+        sealing.unseal(str(path), "rag", 8)
 
 
 def test_digests_need_the_key_of_the_installation(sealed: Path, settings: Settings, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ ROOTS = {
     "backup", "bin", "data", "dev", "etc", "home", "mnt", "opt", "proc", "rescue", "root", "run", "safe", "sbin", "set",
     "srv", "tmp", "usr",
     # of URLs
-    "api", "health", "internal", "nginx-health", "portal", "ready", "v1",
+    "api", "health", "idle", "internal", "nginx-health", "portal", "ready", "v1",
 }  # fmt: skip
 
 

@@ -34,9 +34,10 @@ GATE_CLASS = 1380009803
 WRITE_GATE = 1
 REMOVAL_GATE = 2
 
-DRAIN_SECONDS = 2.0
+# How long each attempt waits for writers to let go. Whoever wants to write meanwhile waits behind us, so the first ones
+# are short: one writer that takes long is waited for between attempts, when everybody else may go on.
+DRAIN_SECONDS = (0.35, 0.35, 0.7, 1.4, 2.0, 2.0)
 HOLD_SECONDS = 10.0
-ATTEMPTS = 6
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -93,7 +94,6 @@ class Freezer:
     `snapshot` stays usable afterwards; `pinner` must be asked to copy after the thaw.
     """
 
-    gate: Connection
     snapshot: Snapshot
     holder: Companion
     pinner: Companion
@@ -101,15 +101,15 @@ class Freezer:
     manifests: Callable[[], dict[str, bytes]]
     fault: Callable[[], None]
 
-    def freeze(self, attempt: int) -> Frozen:
-        """One attempt.
+    def freeze(self, attempt: int, gate: Connection) -> Frozen:
+        """One attempt on a connection of its own, which is closed with the thaw.
 
         Raises:
-            GateBusy: the writers did not let go within 2 s, or Chroma did not.
+            GateBusy: the writers did not let go in time, or Chroma did not.
             FreezeBroken: the freeze ended before everything was taken.
         """
         began = time.monotonic()
-        with held_gate(self.gate):
+        with held_gate(gate):
             self.holder.ask("begin", "held")
             self.warm.watch()
             self.snapshot.export()
@@ -121,7 +121,7 @@ class Freezer:
             thawed_at = datetime.now(UTC)
             self.holder.ask("release", "released")
         milliseconds = round((time.monotonic() - began) * 1000, 1)
-        self.gate.close()
+        gate.close()
         return Frozen(taken_at, thawed_at, milliseconds, attempt, copied, manifests)
 
 
@@ -130,13 +130,13 @@ def held_gate(connection: Connection) -> Iterator[None]:
     """Hold the exclusive side of the write gate.
 
     Raises:
-        GateBusy: not within 2 s.
+        GateBusy: not within the connection's patience.
         FreezeBroken: the server had taken it away from us before we let go.
     """
     try:
         connection.execute("SELECT pg_advisory_lock(%s, %s)", (GATE_CLASS, WRITE_GATE))
     except psycopg.errors.LockNotAvailable:
-        raise GateBusy("the RAG service did not pause its writing within 2 s") from None
+        raise GateBusy("the RAG service did not pause its writing in time") from None
     try:
         yield
     except BaseException:
@@ -150,10 +150,10 @@ def held_gate(connection: Connection) -> Iterator[None]:
         raise FreezeBroken("the write gate was not ours at the end of the freeze")
 
 
-def gate_connection(server: PostgresServer) -> Connection:
-    """Connection A: gives up waiting after 2 s, and is ended by the server when it idles for 10 s."""
+def gate_connection(server: PostgresServer, patience: float) -> Connection:
+    """Connection A: gives up waiting after `patience` seconds, and is ended by the server when it idles for 10 s."""
     connection = postgres.connect(server, name="backup gate")
-    connection.execute(f"SET lock_timeout = {int(DRAIN_SECONDS * 1000)}".encode())
+    connection.execute(f"SET lock_timeout = {int(patience * 1000)}".encode())
     connection.execute(f"SET idle_session_timeout = {int(HOLD_SECONDS * 1000)}".encode())
     return connection
 
@@ -193,15 +193,17 @@ def frozen(
         manifests: reads the models' manifests; called inside the freeze.
 
     Raises:
-        GateBusy, FreezeBroken: after six attempts.
+        GateBusy, FreezeBroken: after the last attempt.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt, patience in enumerate(DRAIN_SECONDS, start=1):
         with ExitStack() as stack:
             freezer = _opened(stack, server, folder, target, warm, manifests, fault)
             try:
-                found = freezer.freeze(attempt)
+                # Opened last: the server ends it when it idles.
+                gate = stack.enter_context(gate_connection(server, patience))
+                found = freezer.freeze(attempt, gate)
             except (GateBusy, FreezeBroken) as error:
-                if attempt == ATTEMPTS:
+                if attempt == len(DRAIN_SECONDS):
                     raise
                 log(f"freeze attempt {attempt}: {error.message}; trying again")
                 stack.close()
@@ -228,5 +230,4 @@ def _opened(
     holder = stack.enter_context(Companion("hold", str(database), str(HOLD_SECONDS)))
     pinner = stack.enter_context(Companion("pin", str(database), str(staged)))
     warm.refresh()
-    gate = stack.enter_context(gate_connection(server))
-    return Freezer(gate, snapshot, holder, pinner, warm, manifests, fault)
+    return Freezer(snapshot, holder, pinner, warm, manifests, fault)

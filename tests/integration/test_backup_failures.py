@@ -134,8 +134,7 @@ def test_a_dump_tool_of_another_major_version_is_refused(stack: SampleStack, tmp
 
 
 def test_writers_that_never_let_go_are_reported(stack: SampleStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freeze, "ATTEMPTS", 2)
-    monkeypatch.setattr(freeze, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(freeze, "DRAIN_SECONDS", (0.1, 0.1))
     server = Job.read(Fields(stack.job(), "job")).require_stack().postgres
     warm = vectors.WarmCopy(stack.vectors, stack.root / "unused")
     (stack.root / "unused").mkdir()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from config import chosen
 from config.chosen import Chosen, read_chosen, wants_containers, write_chosen
-from config.cli import containers
+from config.cli import containers, up
 from config.cli.containers_up import Wanted, installation_for
 from config.cli.output import UserError
 from portal.runtime.compose.beside import Beside, Bind, create
@@ -19,6 +20,7 @@ from portal.runtime.compose.client import Docker
 from portal.runtime.compose.files import place_files, stack_files
 from portal.runtime.compose.location import Joined, Linked
 from portal.runtime.spec import load_stack
+from portal.runtime.state import StackState, write_state
 from portal.runtime.translate import Location
 from portal.vaults.agents import binds, container_of
 
@@ -94,6 +96,65 @@ def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 def test_another_account_is_told_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     with pytest.raises(UserError, match="uid 1000, and you are uid 4242"):
+        installation_for(Wanted())
+
+
+@pytest.fixture
+def usable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine whose Docker may be used, and a folder of state that is empty; returns that."""
+    monkeypatch.setenv("RAGKEEP_VAR", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(containers, "demand_docker", lambda _: None)
+    monkeypatch.setattr(containers, "has_gpu", lambda _: False)
+    monkeypatch.setattr(containers, "socket_settings", lambda _: {})
+    return tmp_path
+
+
+def test_production_wants_its_certificates(usable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Wanted(mode=chosen.PRODUCTION)
+    with pytest.raises(UserError, match="RAGKEEP_CERTIFICATES is not set"):
+        installation_for(wanted)
+    monkeypatch.setenv("RAGKEEP_CERTIFICATES", str(usable))
+    (usable / "fullchain.pem").touch()
+    with pytest.raises(UserError, match=r"there is no privkey\.pem in"):
+        installation_for(wanted)
+    (usable / "privkey.pem").touch()
+    found = installation_for(wanted)
+    assert found.chosen.overlays == ("production.yaml", "linked.yaml")
+    assert found.chat_url == "https://127.0.0.1:8080"
+    assert found.stack.settings["RAGKEEP_PORTAL_ORIGIN"] == "https://$host:8081"
+
+
+@pytest.mark.usefixtures("usable")
+def test_subnets_that_were_set_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGKEEP_SUBNET_EDGE", "10.9.0.0/24")
+    assert installation_for(Wanted(offline=True)).chosen.overlays == ("offline.yaml", "subnets.yaml", "linked.yaml")
+
+
+def test_an_installation_stays_what_it_is(usable: Path) -> None:
+    write_chosen(usable, Chosen(chosen.COMPOSE, "one"))
+    with pytest.raises(UserError, match="this installation is called one"):
+        installation_for(Wanted(name="two"))
+    told = CliRunner().invoke(up.command, ["--runtime", "embedded"])
+    assert (told.exit_code, "this installation runs in containers" in told.stderr) == (1, True)
+
+
+@pytest.mark.usefixtures("usable")
+@pytest.mark.parametrize("name", ["9a", "A", "a_b", "a/b", "x" * 41])
+def test_a_name_that_docker_refuses_is_refused_here(name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a name"):
+        installation_for(Wanted(name=name))
+
+
+@pytest.mark.usefixtures("usable")
+def test_options_of_containers_need_containers() -> None:
+    told = CliRunner().invoke(up.command, ["--offline"])
+    assert (told.exit_code, "--offline is about containers" in told.stderr) == (1, True)
+
+
+def test_processes_do_not_become_containers(usable: Path) -> None:
+    write_state(usable / "control", StackState())
+    with pytest.raises(UserError, match="this installation runs as processes"):
         installation_for(Wanted())
 
 

@@ -11,7 +11,7 @@ from portal.core import places
 from portal.doctor.findings import Subject
 from portal.runtime.errors import StackRuntimeError
 from portal.runtime.paths import CONTROL
-from portal.runtime.spec import StackSpec, load_stack
+from portal.runtime.spec import load_stack
 from portal.runtime.state import read_state
 
 
@@ -35,14 +35,15 @@ def subject(names: Sequence[str], *addresses: str) -> Subject:
         addresses: of its repositories.
     """
     runtime = places.runtime()
-    control = () if runtime.features.images else (_control(runtime.paths.control_file),)
+    state = read_state(runtime.paths.root(CONTROL))
+    in_processes = state is not None and not runtime.features.images
+    control = (load_stack(runtime.paths.control_file),) if in_processes else ()
     stacks = tuple(places.stack_spec(name) for name in names)
     settings: dict[str, str] = {}
     for spec in stacks:
         with suppress(StackRuntimeError):
             settings |= dict(places.location(spec).settings)
     certificates = settings.get("RAGKEEP_CERTIFICATES")
-    state = read_state(runtime.paths.root(CONTROL))
     return Subject(
         paths=runtime.paths,
         runtime=runtime,
@@ -51,7 +52,3 @@ def subject(names: Sequence[str], *addresses: str) -> Subject:
         base_port=state.base_port if state else None,
         certificates=Path(certificates) if certificates else None,
     )
-
-
-def _control(file: Path) -> StackSpec:
-    return load_stack(file)

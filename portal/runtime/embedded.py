@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backups import process
-from portal.runtime import description, leftovers, logfile, ports, probe, procfs
+from portal.runtime import description, leftovers, logfile, ports, probe, procfs, starts
 from portal.runtime.errors import PortTakenError, ScaleRefusedError, StackFileError
 from portal.runtime.happenings import happenings
 from portal.runtime.paths import RuntimePaths
@@ -184,7 +184,10 @@ class EmbeddedRuntime:
 
     def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
         log = logfile.tail(self.paths.run / "supervisord.log", HAPPENINGS_LINES)
-        return happenings(log, self.supervisor.processes(spec.project), since=since)
+        known = self.supervisor.processes(spec.project)
+        run = self.locate(spec).run
+        running = {name: found.is_up for name, found in known.items()}
+        return happenings(log, running, {name: starts.known(run, name) for name in known}, since=since)
 
     def _view(self, spec: StackSpec, release: Rendered | None = None) -> View:
         state = settle(spec, read_state(self.paths.root(spec.project)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backups import process
-from portal.runtime import procfs
+from portal.runtime import procfs, starts
 from portal.runtime.leftovers import write_record
 
 
@@ -29,6 +29,7 @@ def main(definitions: str, service: str) -> int:
     assert myself is not None, "a running process has an entry"
     # Before the preparing commands: they too may be left over.
     write_record(Path(definition["run"]), service, myself, definition["digest"], definition["stop_signal"])
+    starts.note(Path(definition["run"]), service, myself.pid)
     for argv in definition["init"]:
         code = process.call(argv, env=definition["env"])
         if code != 0:

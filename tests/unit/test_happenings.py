@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from portal.runtime import happenings as local
+from portal.runtime import starts
 from portal.runtime.compose import happenings as containers
 from portal.runtime.compose.containers import ONE_OFF, SERVICE
 from portal.runtime.protocol import Happened
-from portal.runtime.supervisor import Process
 
 NOON = datetime(2026, 11, 22, 12, 0, 0).timestamp()
 
 
 def line(second: int, text: str) -> str:
     return f"2026-11-22 12:00:{second:02d},000 INFO {text}"
-
-
-def running(pid: int) -> Process:
-    return Process("RUNNING", pid, NOON, "")
 
 
 LOG = [
@@ -34,19 +31,24 @@ LOG = [
 
 
 def test_a_process_that_ended_by_itself_is_told_with_how_it_ended() -> None:
-    found = local.happenings(LOG, {"api": running(12), "redis": running(0)}, since=NOON)
+    found = local.happenings(LOG, {"api": True, "redis": False}, {"api": {11, 12}}, since=NOON)
     assert [(item.service, item.at - NOON, item.what, item.detail) for item in found] == [
         ("api", 5.0, Happened.ENDED, "terminated by SIGKILL")
     ]
 
 
 def test_what_was_told_before_is_not_told_again() -> None:
-    assert local.happenings(LOG, {"api": running(12)}, since=NOON + 5) == ()
+    assert local.happenings(LOG, {"api": True}, {"api": {11, 12}}, since=NOON + 5) == ()
 
 
 def test_an_end_of_the_same_name_in_another_group_is_not_ours() -> None:
-    assert local.happenings(LOG, {"postgres": running(78)}, since=NOON) == ()
-    assert len(local.happenings(LOG, {"postgres": running(77)}, since=NOON)) == 1
+    assert local.happenings(LOG, {"postgres": True}, {"postgres": {78}}, since=NOON) == ()
+    assert len(local.happenings(LOG, {"postgres": True}, {"postgres": {77}}, since=NOON)) == 1
+
+
+def test_an_end_is_remembered_across_starts_that_somebody_asked_for() -> None:
+    later = [*LOG, line(20, "stopped: api (terminated by SIGTERM)"), line(21, "spawned: 'api' with pid 13")]
+    assert len(local.happenings(later, {"api": True}, {"api": {11, 12, 13}}, since=NOON)) == 1
 
 
 def test_one_that_gave_up_has_all_its_ends() -> None:
@@ -58,8 +60,14 @@ def test_one_that_gave_up_has_all_its_ends() -> None:
             line(second + 1, "exited: api (exit status 1; not expected)"),
         )
     ]
-    gave_up = Process("FATAL", 0, NOON, "Exited too quickly")
-    assert len(local.happenings(log, {"api": gave_up}, since=NOON)) == 3
+    assert len(local.happenings(log, {"api": False}, {"api": {1, 3, 6}}, since=NOON)) == 3
+
+
+def test_the_last_starts_are_kept_and_no_more(tmp_path: Path) -> None:
+    assert starts.known(tmp_path, "api") == frozenset()
+    for pid in range(starts.KEPT + 5):
+        starts.note(tmp_path, "api", pid)
+    assert starts.known(tmp_path, "api") == frozenset(range(5, starts.KEPT + 5))
 
 
 def event(action: str, second: float, container: str = "c1", **marks: str) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def deployed(
         runtime.let_images_go([name for release in Release.objects.all() for name in kept_images(release)])
 
 
-def deploy(**settings: str) -> Operation:
-    pending_change(stack=PROJECT, values=settings)
+def deploy(**values: str) -> Operation:
+    pending_change(stack=PROJECT, values=values)
     operation = operation_start(kind="stack.deploy", target=TARGET)
     worker.execute(operation.pk)
     operation.refresh_from_db()
@@ -103,7 +103,7 @@ def test_a_deploy_replaces_what_changed_and_then_there_is_nothing_to_do(deployed
 
 
 @pytest.mark.parametrize(
-    ("settings", "code"),
+    ("wrong", "code"),
     [
         ({"FRONT_MODE": "crash"}, "service_failed"),
         ({"FRONT_MODE": "never"}, "service_failed"),
@@ -114,11 +114,11 @@ def test_a_deploy_replaces_what_changed_and_then_there_is_nothing_to_do(deployed
     ids=["crashes", "never healthy", "healthy but failing the canary", "image missing", "bad environment"],
 )
 def test_a_broken_release_leaves_the_old_one_serving(
-    deployed: Deployed, settings: dict[str, str], code: str, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, wrong: dict[str, str], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portal.stacks.gate.ASK_SECONDS", 2.0)
     front = deployed.containers("front")
-    operation = deploy(**settings)
+    operation = deploy(**wrong)
     assert (operation.state, operation.error["code"]) == (State.FAILED, code)
     assert healthy(deployed)
     assert deployed.greeting() == "hello"

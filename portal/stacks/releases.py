@@ -107,8 +107,12 @@ def release_note_running(name: str) -> Release | None:
 
 
 def is_of(release: Release, rendered: Rendered, given: Mapping[str, str]) -> bool:
-    """Whether this is what the release runs."""
-    return rendered_of(release) == rendered and settings_of(spec_of(release)) == dict(given)
+    """Whether this is what the release runs. Of one whose sealed file cannot be read nobody knows that."""
+    try:
+        return rendered_of(release) == rendered and settings_of(spec_of(release)) == dict(given)
+    except OperationRefused as unreadable:
+        log.warning("%s", unreadable.message)
+        return False
 
 
 def settings_of(spec: StackSpec) -> dict[str, str]:

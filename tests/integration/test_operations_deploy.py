@@ -359,6 +359,12 @@ def test_what_up_changed_becomes_a_release_and_what_nobody_knows_does_not(stack:
     assert deployed_get("rag") is None
 
 
+def test_a_lost_key_of_releases_keeps_no_stack_from_starting(stack: Scene) -> None:
+    (stack.runtime.paths.var / "control/secrets/releases/key").unlink()
+    stack_started("rag")
+    assert states() == {1: "kept", 2: "current"}
+
+
 def test_only_so_many_releases_are_kept_and_their_files_go_with_them(
     stack: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,16 +138,16 @@ class EmbeddedRuntime:
         names = list(spec.services) if services is None else [spec.service(name).name for name in services]
         self._stop(spec, names)
 
-    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+    def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
         name = spec.service(service).name
         if instances != 1:
             raise ScaleRefusedError(name, "has one instance where services are processes of this host")
-        self.apply(spec, services=[name])
+        self.apply(spec, services=[name], release=release)
 
-    def recreate(self, spec: StackSpec, service: str) -> None:
+    def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
         name = spec.service(service).name
         self._stop(spec, [name])
-        self.apply(spec, services=[name])
+        self.apply(spec, services=[name], release=release)
 
     def reconcile(self, spec: StackSpec) -> None:
         """A process keeps its address."""

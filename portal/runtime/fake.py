@@ -100,16 +100,16 @@ class FakeRuntime:
                 report(status)
         return plan
 
-    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+    def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
         name = spec.service(service).name
         if instances != 1:
             raise ScaleRefusedError(name, "has one instance under this runtime")
-        self.apply(spec, services=[name])
+        self.apply(spec, services=[name], release=release)
 
-    def recreate(self, spec: StackSpec, service: str) -> None:
+    def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
         name = spec.service(service).name
         self._down(spec, [name])
-        self.apply(spec, services=[name])
+        self.apply(spec, services=[name], release=release)
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         self._down(spec, list(spec.services) if services is None else [spec.service(name).name for name in services])

@@ -215,8 +215,8 @@ class Runtime(Protocol):
         """
         ...
 
-    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
-        """Have so many instances of a service from now on, and wait until they are healthy.
+    def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
+        """Have so many instances of a service from now on, and wait until they are healthy; `release` as in `apply`.
 
         Raises:
             ScaleRefusedError: the driver or the service knows one instance only; nothing was changed.
@@ -224,8 +224,9 @@ class Runtime(Protocol):
         """
         ...
 
-    def recreate(self, spec: StackSpec, service: str) -> None:
-        """Replace the instances of one service by new ones of the same description, and wait until they are healthy.
+    def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
+        """Replace the instances of one service by new ones of the same description, and wait until they are healthy;
+        `release` as in `apply`.
 
         Raises:
             ServiceFailedError: they did not become so.

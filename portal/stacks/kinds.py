@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from portal.core import places
-from portal.core.deployed import start_deployed
+from portal.core.deployed import deployed_get, start_deployed
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.faults import runtime_faults
@@ -122,7 +122,7 @@ def stack_recreate(ctx: Context) -> Outcome:
     """Params `service`. Its data stays; whoever takes over does it again, which harms nothing."""
     spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
     with ctx.step("recreate", f"Recreate {service} and wait until healthy", undoing=True), runtime_faults():
-        places.runtime().recreate(spec, service)
+        places.runtime().recreate(spec, service, release=deployed_get(spec.project))
     return Outcome({"service": service})
 
 
@@ -133,5 +133,5 @@ def stack_scale(ctx: Context) -> Outcome:
     count = int(ctx.params["instances"])
     title = f"Have {count} instance{'' if count == 1 else 's'} of {service}"
     with ctx.step("scale", title, undoing=True), runtime_faults():
-        places.runtime().scale(spec, service, count)
+        places.runtime().scale(spec, service, count, release=deployed_get(spec.project))
     return Outcome({"service": service, "instances": count})

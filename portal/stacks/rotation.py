@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backups.secret import Secret, write_secret
 from portal.core import places
+from portal.core.deployed import deployed_get
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed, OperationRefused
 from portal.operations.faults import runtime_faults
@@ -94,7 +95,7 @@ def stack_rotate(ctx: Context) -> Outcome:
     services = readers(spec, name)
     with ctx.step("renew", f"Start anew: {', '.join(services)}", undoing=True), runtime_faults():
         for service in services:
-            places.runtime().recreate(spec, service)
+            places.runtime().recreate(spec, service, release=deployed_get(spec.project))
     return Outcome({"secret": name, "services": services})
 
 

@@ -186,3 +186,15 @@ def _killed_at(deployed: Deployed, point: str, greeting: str) -> None:
     assert len(deployed.containers()) == 2, "an orphan"
     assert list(states().values()).count("current") == 1
     assert "candidate" not in states().values()
+
+
+def test_a_secret_that_changed_since_is_brought_in_once(deployed: Deployed) -> None:
+    before = deployed.containers("api")
+    (deployed.var / "stacks" / PROJECT / "secrets" / "internal_token").write_text("another\n")
+    ids = []
+    for _ in range(2):
+        operation = operation_start(kind="stack.start", target=TARGET)
+        worker.execute(operation.pk)
+        ids.append(deployed.containers("api"))
+    assert ids[0] != before
+    assert ids[1] == ids[0]

@@ -119,15 +119,15 @@ class ComposeRuntime:
         deployment.run(plan, services, report, timeout)
         return plan
 
-    def scale(self, spec: StackSpec, service: str, instances: int) -> None:
+    def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
         wanted, view = spec.service(service), self._view(spec)
-        found = rendering(self.docker, view).wanted
+        found = rendering(self.docker, view, release).wanted
         scaling.check(wanted, found[wanted.name].config if wanted.name in found else {}, instances)
         write_state(view.location.root, replace(view.state, instances={**view.state.instances, wanted.name: instances}))
-        self.apply(spec, services=[wanted.name])
+        self.apply(spec, services=[wanted.name], release=release)
 
-    def recreate(self, spec: StackSpec, service: str) -> None:
-        name, deployment = spec.service(service).name, self._deployment(spec)
+    def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
+        name, deployment = spec.service(service).name, self._deployment(spec, release)
         deployment.run(deployment.plan(anew=[name]), [name], None, RECREATE_SECONDS)
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:

@@ -107,9 +107,11 @@ def _from_release(docker: Docker, view: View, release: Rendered) -> Rendering:
         name: release.images.get(name) or image(view.spec.project, name, config)
         for name, config in project["services"].items()
     }
-    wanted = _wanted(docker, view, text, chosen, release.contents, images)
     bare = _without_digests(project, release)
-    now = _digests(bare, _mounted(view, bare, chosen, used, key))
+    parts = _mounted(view, bare, chosen, used, key)
+    # Compared with what is there now as well: what mounts a secret of today is no reason to replace it again.
+    wanted = _wanted(docker, view, text, chosen, parts, images)
+    now = _digests(bare, parts)
     return Rendering(text, dump(_pinned(docker, view, project, wanted, now)), chosen, wanted, used, key)
 
 

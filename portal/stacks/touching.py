@@ -24,13 +24,16 @@ def reasons(spec: StackSpec, plan: Plan, before: Images, after: Images, settings
         before, after: images of the release that runs and of the one to come: service -> {reference, id}.
         settings: names of the settings that change.
     """
+    if spec.foreign is not None:
+        # Nobody told which of its volumes are data: no set holds any.
+        return []
     found = [ABOUT_DATA[name] for name in ABOUT_DATA if name in settings]
     for change in plan.changes:
         kept = _kept(spec, change.service)
         if change.action is Action.REMOVE and change.service in before:
             found.append(f"{change.service} is removed")
         elif change.action is Action.RECREATE and kept - WRITTEN_ONCE:
-            found.append(f"{change.service} is replaced and keeps {_listed(kept - WRITTEN_ONCE)}")
+            found.append(f"{change.service} is replaced: it keeps the data of {_listed(kept - WRITTEN_ONCE)}")
         elif change.action is Action.RECREATE and kept and _differs(change.service, before, after):
             found.append(f"{change.service} gets another image and writes to {_listed(kept)}")
     return found

@@ -68,8 +68,8 @@ class RollbackForm(forms.Form):
 class CompareForm(forms.Form):
     """Two releases by their numbers."""
 
-    a = forms.TypedChoiceField(label="From", coerce=int)
-    b = forms.TypedChoiceField(label="To", coerce=int)
+    a = forms.TypedChoiceField(label="From release", coerce=int)
+    b = forms.TypedChoiceField(label="To release", coerce=int)
 
     def __init__(self, data: Any, numbers: list[int]) -> None:  # noqa: ANN401 - a QueryDict, or None
         newest = {"a": numbers[1], "b": numbers[0]} if len(numbers) > 1 else {}
@@ -77,4 +77,4 @@ class CompareForm(forms.Form):
         for name in ("a", "b"):
             field = self.fields[name]
             assert isinstance(field, forms.TypedChoiceField)
-            field.choices = [(number, f"Release {number}") for number in numbers]
+            field.choices = [(number, str(number)) for number in numbers]

@@ -52,7 +52,7 @@ def test_the_plan_says_what_changes_why_and_what_stands_still(seen: dict[str, Cl
     text = text_of(seen["operator"], looked())
     assert "Its environment (LOG_LEVEL) changed" in text
     assert text.count("stands still for a moment") == 1
-    assert "Postgres is replaced and keeps postgres." in text
+    assert "postgres is replaced: it keeps the data of postgres" in text
     assert "every 1s" not in text
     assert 'action="/stack/deploy/begin/"' in text
     assert 'name="backup"' in text

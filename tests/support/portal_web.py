@@ -62,7 +62,7 @@ DEPLOY_PLAN: dict[str, object] = {
     ],
     "settings": {"LOG_LEVEL": "changed"},
     "files": {"nginx": {"/etc/ragkeep/nginx": "changed"}},
-    "touches": ["postgres is replaced and keeps postgres"],
+    "touches": ["postgres is replaced: it keeps the data of postgres"],
     "interrupted": ["postgres"],
     "backup": True,
     "problems": [],

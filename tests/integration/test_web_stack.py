@@ -52,6 +52,11 @@ def test_an_operator_starts_one_service(seen: dict[str, Client]) -> None:
     assert AuditEntry.objects.filter(action="stack.start.requested", actor_name=portal_web.OPERATOR).exists()
 
 
+def test_who_stops_the_stack_keeps_the_way_back(seen: dict[str, Client]) -> None:
+    seen["operator"].post("/stack/act/", {"action": "stop"})
+    assert Operation.objects.get(kind="stack.stop").params == {"keep": ["nginx"]}
+
+
 def test_the_same_click_twice_is_one_operation(seen: dict[str, Client]) -> None:
     first = seen["operator"].post("/stack/act/", {"action": "restart"})
     assert seen["operator"].post("/stack/act/", {"action": "restart"}).headers["Location"] == first.headers["Location"]

@@ -21,6 +21,7 @@ from portal.web.services import services_of, stack_or_404
 
 ACTIONS = ("start", "stop", "restart", "recreate", "scale")
 CURVES = timedelta(hours=1)
+ENTRANCE = "nginx"
 
 
 class ActionForm(forms.Form):
@@ -53,6 +54,9 @@ def stack_act(request: HttpRequest) -> HttpResponse:
         return redirect("stack")
     given = form.cleaned_data
     params = {name: given[name] for name in ("service", "instances") if given[name]}
+    if given["action"] == "stop" and not given["service"]:
+        # Whoever clicks came through the entrance, and wants to click again.
+        params["keep"] = [ENTRANCE]
     return start(request, f"stack.{given['action']}", stack_or_404().target, params, back="stack")
 
 

@@ -85,7 +85,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """One service now. `since` is a Unix time in seconds, `memory_bytes` counts shared pages once, both None when it
-    does not run; `detail` is a short sentence for people, empty when all is well."""
+    does not run; `detail` is a short sentence for people, empty when all is well; `instances` counts those that run
+    where a service can have several."""
 
     service: str
     title: str
@@ -94,6 +95,7 @@ class ServiceStatus:
     pid: int | None = None
     since: float | None = None
     memory_bytes: int | None = None
+    instances: int = 1
 
 
 @dataclass(frozen=True, slots=True)

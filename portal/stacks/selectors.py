@@ -22,7 +22,7 @@ def stack_get_default() -> Stack:
 @dataclass(frozen=True, slots=True)
 class ServiceRow:
     """One service now; `state` is healthy, starting, unhealthy, stopped or failed, `memory_bytes` and `pid` None when
-    it does not run."""
+    it does not run; `scalable`: it can have several instances."""
 
     name: str
     title: str
@@ -31,6 +31,8 @@ class ServiceRow:
     since: datetime | None
     memory_bytes: int | None
     pid: int | None
+    instances: int = 1
+    scalable: bool = False
 
 
 def stack_services(stack: Stack) -> list[ServiceRow]:
@@ -39,11 +41,24 @@ def stack_services(stack: Stack) -> list[ServiceRow]:
     Raises:
         StackRuntimeError: the runtime does not answer.
     """
-    return [_row(status) for status in places.runtime().status(places.stack_spec(stack.name))]
+    runtime, spec = places.runtime(), places.stack_spec(stack.name)
+    several = {name for name, service in spec.services.items() if not (service.single or service.published)}
+    return [
+        _row(status, scalable=runtime.features.replicas and status.service in several)
+        for status in runtime.status(spec)
+    ]
 
 
-def _row(status: ServiceStatus) -> ServiceRow:
+def _row(status: ServiceStatus, *, scalable: bool) -> ServiceRow:
     since = datetime.fromtimestamp(status.since, UTC) if status.since else None
     return ServiceRow(
-        status.service, status.title, str(status.state), status.detail, since, status.memory_bytes, status.pid
+        status.service,
+        status.title,
+        str(status.state),
+        status.detail,
+        since,
+        status.memory_bytes,
+        status.pid,
+        status.instances,
+        scalable,
     )

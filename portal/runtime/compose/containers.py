@@ -121,7 +121,8 @@ def judge(
     running = worst if worst.is_up else next((container for container in found if container.is_up), worst)
     if not running.is_up:
         return ServiceStatus(service, title, state, detail)
-    return ServiceStatus(service, title, state, detail, pid=running.pid, since=running.started)
+    up = sum(container.is_up for container in found)
+    return ServiceStatus(service, title, state, detail, pid=running.pid, since=running.started, instances=up)
 
 
 def _condition(container: Container, *, now: float, once: bool, stopped: bool) -> tuple[State, str]:

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from portal.runtime.compose import ComposeRuntime
 from portal.runtime.compose.files import stack_files
+from portal.runtime.compose.foreign.description import foreign_spec, read_foreign
 from portal.runtime.compose.location import Joined, Linked
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.paths import RuntimePaths
@@ -46,6 +47,8 @@ def stack_spec(name: str) -> StackSpec:
         StackFileError: the file is not valid.
     """
     paths = runtime().paths
+    if (foreign := read_foreign(paths.root(name))) is not None:
+        return foreign_spec(name, paths.root(name), foreign)
     file, *overlays = stack_files(paths.root(name), paths.stack_file)
     spec, before = load_stack(file, project=name), read_state(paths.root(name))
     return spec.derive(listen=before.listen if before else None, overlays=overlays)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import yaml
 
 from portal.runtime.errors import StackFileError, UnknownServiceError
+from portal.runtime.foreign import Foreign
 from portal.runtime.shape import Node
 
 Words = tuple[str, ...]
@@ -117,7 +118,7 @@ class StackSpec:
     only containers need them, so they are not among `services`. `aliases` are addresses outside the stack, e.g.
     `portal:8000` -> `127.0.0.1:8082`. `overlays` are further Compose files, merged over `file` in their order where
     containers run; other runtimes leave them out. `niceness` (0 to 19): how far all of it stands back for a processor
-    behind what else this machine does.
+    behind what else this machine does. `foreign`: the stack is somebody else's Compose project, run as it stands.
     """
 
     file: Path
@@ -132,6 +133,7 @@ class StackSpec:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     overlays: tuple[Path, ...] = ()
     niceness: int = 0
+    foreign: Foreign | None = None
 
     def service(self, name: str) -> ServiceSpec:
         """

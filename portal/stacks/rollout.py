@@ -266,7 +266,7 @@ class Rollout:
                 gate.demand_healthy(spec, self._ctx.guard)
             except (StackRuntimeError, OperationFailed) as error:
                 data["failed"] = error.message
-                return f"Going back to release {serving.number} did not succeed either: {error.message}"
+                return _unreturned(serving, release, error.message)
             release_serves(serving)
         return f"Release {serving.number} serves again."
 
@@ -288,10 +288,20 @@ class Rollout:
         return places.stack_spec(self._stack.name)
 
     def _has_api(self) -> bool:
-        return gate.API in self._spec().services
+        spec = self._spec()
+        return spec.foreign is None and gate.API in spec.services
 
     def _report(self, status: ServiceStatus) -> None:
         self._ctx.progress("Replacing what changed", note=f"{status.title}: {status.detail or status.state}")
+
+
+def _unreturned(serving: Release, release: Release | None, why: str) -> str:
+    told = f"Going back to release {serving.number} did not succeed either: {why.partition(chr(10))[0]}"
+    if release is not None and release.set_before:
+        told += (
+            f" The data from before is in the set {release.set_before}: restoring it starts release {serving.number}."
+        )
+    return told
 
 
 def changed_names(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

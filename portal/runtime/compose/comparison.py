@@ -49,13 +49,18 @@ def plan(
     running: Mapping[str, Sequence[Container]],
     deployed: Deployed,
     anew: Collection[str] = (),
+    networks: Collection[str] = (),
 ) -> Plan:
     """What to do with each service, and with those that run but are not wanted.
 
     Args:
         anew: to be replaced as they are.
+        networks: to be made anew, and with them the containers that are in them.
     """
     changes = {name: _change(want, running.get(name, ()), deployed) for name, want in wanted.items()}
+    for name, want in wanted.items():
+        if changes[name].action is not Action.CREATE:
+            changes[name] = _reconnected(changes[name], [one for one in networks if one in _networks(want)])
     for name in anew:
         if changes[name].action in (Action.KEEP, Action.START, Action.SCALE):
             changes[name] = Change(name, Action.RECREATE, "somebody asked for it", ("asked",))
@@ -64,6 +69,29 @@ def plan(
     gone = [name for name in running if name not in wanted]
     removals = [Change(name, Action.REMOVE, "not part of the stack any more") for name in gone]
     return Plan((*changes.values(), *removals))
+
+
+def renewed(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The networks that have another definition than the one they were made with; those of others are never ours."""
+    both = [name for name in new if name in old and not new[name].get("external")]
+    return [name for name in both if _settled(old[name]) != _settled(new[name])]
+
+
+def _settled(definition: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in definition.items() if value}
+
+
+def _networks(wanted: Wanted) -> Collection[str]:
+    return wanted.config.get("networks") or {}
+
+
+def _reconnected(change: Change, networks: Sequence[str]) -> Change:
+    if not networks:
+        return change
+    reasons = [change.reason] if change.action is Action.RECREATE else []
+    reasons.append(f"made anew: its {'network' if len(networks) == 1 else 'networks'} {listed(networks)}")
+    causes = change.causes if change.action is Action.RECREATE else ()
+    return Change(change.service, Action.RECREATE, "; ".join(reasons), (*causes, "network"))
 
 
 def _change(wanted: Wanted, found: Sequence[Container], deployed: Deployed) -> Change:
@@ -112,6 +140,9 @@ def _mounted(wanted: Wanted, found: Sequence[Container], kept: Kept | None) -> s
         return ""
     if kept is None:
         return "files it mounts changed"
+    if kept.contents == wanted.contents and not any(container.contents for container in found):
+        # Adopted: somebody else started it, without a label of ours.
+        return ""
     names = {*wanted.contents, *kept.contents}
     changed = sorted(name for name in names if wanted.contents.get(name) != kept.contents.get(name))
     return f"what it mounts changed: {listed(changed)}" if changed else "files it mounts changed"

@@ -112,6 +112,7 @@ def render(
     contents: Mapping[str, str],
     chosen_ports: Chosen = MappingProxyType({}),
     niceness: int = 0,
+    as_written: bool = False,
 ) -> Model:
     """The project as it is handed to Compose.
 
@@ -120,13 +121,15 @@ def render(
         contents: per service, the digest of what it mounts.
         chosen_ports: per service, the ports inside that stay published where the model says.
         niceness: 0 to 19, as of a process; turned into a share of the processor with the kernel's own steps.
+        as_written: ports stay where the model says.
     """
     found = deepcopy(model)
     found["name"] = location.project
     found["services"] = {name: found["services"][name] for name in chosen.services}
     for name, config in found["services"].items():
         _keep_needs(config, chosen.services)
-        publish(config, location.ports.get(name, {}), location.listen, chosen_ports.get(name, ()))
+        if not as_written:
+            publish(config, location.ports.get(name, {}), location.listen, chosen_ports.get(name, ()))
         if contents.get(name):
             config["labels"] = {**(config.get("labels") or {}), CONTENTS: contents[name]}
         if niceness:

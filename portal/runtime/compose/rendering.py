@@ -6,11 +6,14 @@ import json
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from portal.runtime.compose import argv, contents, publishing
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import Wanted
 from portal.runtime.compose.containers import CONTENTS
+from portal.runtime.compose.foreign.description import additions
+from portal.runtime.compose.foreign.model import foreign_model, titles_of
 from portal.runtime.compose.project import View, described_services, read_tree
 from portal.runtime.compose.record import write_private
 from portal.runtime.compose.render import Model, Scope, addition, dump, image, render, scaled, scope
@@ -40,6 +43,12 @@ class Rendering:
     wanted: Mapping[str, Wanted]
     secrets: frozenset[str]
     key: bytes
+
+    @property
+    def networks(self) -> Mapping[str, Mapping[str, Any]]:
+        """The definitions of the project's networks."""
+        found: Mapping[str, Mapping[str, Any]] = json.loads(self.text).get("networks") or {}
+        return found
 
 
 def rendering(docker: Docker, view: View, release: Rendered | None = None) -> Rendering:
@@ -74,7 +83,11 @@ def _from_files(docker: Docker, view: View) -> Rendering:
     files = [read_tree(file) for file in view.files]
     described = described_services(files[0])
     kept_out = set(described) - set(view.services) - set(view.spec.once)
-    chosen = scope(model, view.services, kept_out, described)
+    if foreign := view.spec.foreign is not None:
+        # Its services are those that it has now, whatever was known of it.
+        chosen = scope(model, additions(titles_of(model)), (), titles_of(model))
+    else:
+        chosen = scope(model, view.services, kept_out, described)
     used = _used_secrets(view, model, chosen)
     key = contents.key(view.key)
     parts = _mounted(view, model, chosen, used, key)
@@ -86,6 +99,7 @@ def _from_files(docker: Docker, view: View) -> Rendering:
         contents=_digests(model, parts),
         chosen_ports=publishing.chosen(files, view.state.settings),
         niceness=view.spec.niceness,
+        as_written=foreign,
     )
     names = {name: image(view.spec.project, name, config) for name, config in project["services"].items()}
     text = dump(project)
@@ -183,6 +197,8 @@ def _digest(config: Model, parts: Mapping[str, str]) -> str:
 
 
 def _model(docker: Docker, view: View) -> Model:
+    if view.spec.foreign is not None:
+        return foreign_model(docker, view)
     command = argv.model(view.spec.project, view.files, view.source.parent)
     variables = {publishing.LISTEN: view.state.listen, **view.state.settings}
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from config.cli.containers_up import Wanted, installation_for
 from config.cli.output import UserError
 from portal.runtime.compose.beside import Beside, Bind, create
 from portal.runtime.compose.client import Docker
+from portal.runtime.compose.engine import Engine
 from portal.runtime.compose.files import place_files, stack_files
 from portal.runtime.compose.location import Joined, Linked
 from portal.runtime.spec import load_stack
@@ -91,6 +94,23 @@ def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
         containers.demand_docker(docker_that(tmp_path, monkeypatch, 0))
     assert refused.value.code == "engine_gone"
     assert "start Docker" in refused.value.remedy
+
+
+def test_an_engine_that_may_not_be_used_says_who_may(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Engine, "_connection", lambda _: SimpleNamespace(request=denied, close=lambda: None))
+    with pytest.raises(UserError, match="Permission denied") as refused:
+        containers.demand_docker(docker_that(tmp_path, monkeypatch, 0))
+    assert "group docker" in refused.value.remedy
+
+
+def test_an_engine_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Engine, "get", lambda *_: {})
+    docker = docker_that(tmp_path, monkeypatch, 0)
+    with pytest.raises(UserError, match="is on another machine"):
+        containers.demand_docker(replace(docker, host="tcp://192.0.2.1:2375"))
 
 
 def test_another_account_is_told_why_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,3 +94,39 @@ class Release(models.Model):
     def condition(self) -> str:
         """Its state in the words of pages, which call other things current and kept."""
         return {"current": "serving", "kept": "former"}.get(self.state, self.state)
+
+
+class ProjectKind(models.TextChoices):
+    """Where somebody else's Compose project comes from."""
+
+    FOLDER = "folder"
+    UPLOAD = "upload"
+    GIT = "git"
+    ADOPTED = "adopted"
+
+
+class Project(models.Model):
+    """The source of a stack that is somebody else's Compose project; the product's own stack has none."""
+
+    stack = models.OneToOneField(Stack, on_delete=models.CASCADE, related_name="project")
+    kind = models.CharField(max_length=8, choices=ProjectKind.choices)
+    # A folder of the engine's host, or the address of a Git repository; empty for an upload.
+    place = models.CharField(max_length=500, blank=True)
+    branch = models.CharField(max_length=200, blank=True)
+    # Below the root of a Git repository.
+    folder = models.CharField(max_length=300, blank=True)
+    # Compose files, as asked for; empty: those that Compose would take by itself.
+    files = models.JSONField(default=list)
+    profiles = models.JSONField(default=list)
+    # What needs an administrator, in the words that one agreed to.
+    granted = models.JSONField(default=list)
+    # What its files need, as of the last time they could be read.
+    needs = models.JSONField(default=list)
+    # The commit of a Git repository.
+    revision = models.CharField(max_length=64, blank=True)
+    # {place, message} while its files cannot be read.
+    fault = models.JSONField(default=dict)
+    fetched_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.stack.name} from {self.kind}"

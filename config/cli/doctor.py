@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from config.cli.installation import Installation, open_installation
-from config.cli.output import json_option, speaking
+from config.cli.operations import connect
+from config.cli.output import UserError, json_option, speaking
 from portal.doctor.checks import examine, is_well
 from portal.doctor.findings import Finding, Subject
-from portal.doctor.subject import hosts_of
+from portal.doctor.hosts import hosts_of
+from portal.runtime.protocol import Happening
 
 
 @click.command("doctor")
@@ -37,7 +40,21 @@ def _subject(installation: Installation) -> Subject:
         hosts=hosts_of(settings),
         base_port=installation.port,
         certificates=Path(certificates) if certificates else None,
+        recorded=_recorded(installation),
     )
+
+
+def _recorded(installation: Installation) -> Mapping[str, Sequence[Happening]]:
+    """What the portal wrote down, when its database answers."""
+    if not installation.exists:
+        return {}
+    try:
+        connect()
+    except UserError:
+        return {}
+    from portal.watch.selectors import happenings_lately
+
+    return happenings_lately()
 
 
 def _row(finding: Finding) -> str:

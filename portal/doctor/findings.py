@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import Runtime
+from portal.runtime.protocol import Happening, Runtime
 from portal.runtime.spec import StackSpec
 from portal.runtime.translate import Location
 
@@ -46,6 +47,7 @@ class Subject:
         groups: the control plane (where it is processes of this host) and the stacks.
         hosts: names that must be found, e.g. of a repository's server.
         base_port: lowest port of the installation; None where nobody chose one yet.
+        recorded: what services did by themselves in the last day, by stack, as far as the portal wrote it down.
     """
 
     paths: RuntimePaths
@@ -54,6 +56,7 @@ class Subject:
     hosts: Sequence[str] = ()
     base_port: int | None = None
     certificates: Path | None = None
+    recorded: Mapping[str, Sequence[Happening]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def in_containers(self) -> bool:

@@ -22,7 +22,7 @@ def check_services(subject: Subject) -> Iterator[Finding]:
     for group in subject.groups:
         try:
             statuses = subject.runtime.status(group)
-            happened = subject.runtime.happenings(group, since=time.time() - LATELY_SECONDS)
+            happened = _happened(subject, group)
         except StackRuntimeError as fault:
             yield Finding("runtime", ERROR, fault.message, fault.remedy or "manage.py up starts it")
             continue
@@ -32,6 +32,20 @@ def check_services(subject: Subject) -> Iterator[Finding]:
             yield from _condition(group, status)
             yield from _ends(group, status, [item for item in happened if item.service == status.service])
             yield from _classics(subject, group, status, [item for item in happened if item.service == status.service])
+
+
+def _happened(subject: Subject, group: StackSpec) -> list[Happening]:
+    """What was written down, and what the runtime remembers besides."""
+    recorded = list(subject.recorded.get(group.project, ()))
+    known = {(item.service, round(item.at)) for item in recorded}
+    told = subject.runtime.happenings(group, since=time.time() - LATELY_SECONDS)
+    # The end of one that ran out of memory was written down as that alone.
+    short = {(item.service, round(item.at) + late) for item in recorded for late in (-1, 0, 1) if _is_short(item)}
+    return [*recorded, *(item for item in told if (item.service, round(item.at)) not in known | short)]
+
+
+def _is_short(item: Happening) -> bool:
+    return item.what is Happened.OUT_OF_MEMORY
 
 
 def _condition(group: StackSpec, status: ServiceStatus) -> Iterator[Finding]:
@@ -46,7 +60,7 @@ def _condition(group: StackSpec, status: ServiceStatus) -> Iterator[Finding]:
 
 def _ends(group: StackSpec, status: ServiceStatus, happened: list[Happening]) -> Iterator[Finding]:
     named = f"{group.project}/{status.service}"
-    short = [item for item in happened if item.what is Happened.OUT_OF_MEMORY]
+    short = [item for item in happened if _is_short(item)]
     if short:
         text = f"{named} ran out of memory and was killed, {_times(len(short))} in the last day"
         yield Finding("service", ERROR, text, REMEDIES[Classic.MEMORY])

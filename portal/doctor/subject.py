@@ -1,30 +1,19 @@
-"""Whom the doctor looks at from within the portal, and the names an installation depends on."""
+"""Whom the doctor looks at from within the portal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from portal.core import places
 from portal.doctor.findings import Subject
+from portal.doctor.hosts import hosts_of
 from portal.runtime.errors import StackRuntimeError
 from portal.runtime.paths import CONTROL
 from portal.runtime.spec import load_stack
 from portal.runtime.state import read_state
-
-
-def hosts_of(settings: Mapping[str, str], *addresses: str) -> tuple[str, ...]:
-    """The names of other machines in a stack's settings, and in these addresses of repositories."""
-    found = list[str]()
-    for text in (settings.get("OLLAMA_URL", ""), *addresses):
-        # restic writes `s3:https://host/bucket` and `sftp:user@host:/path`.
-        address = text.removeprefix("s3:").removeprefix("rest:")
-        with suppress(ValueError):
-            name = urlsplit(address.replace("sftp:", "sftp://", 1) if "://" not in address else address).hostname
-            found.extend([name] if name else [])
-    return tuple(dict.fromkeys(found))
+from portal.watch.selectors import happenings_lately
 
 
 def subject(names: Sequence[str], *addresses: str) -> Subject:
@@ -51,4 +40,5 @@ def subject(names: Sequence[str], *addresses: str) -> Subject:
         hosts=hosts_of(settings, *addresses),
         base_port=state.base_port if state else None,
         certificates=Path(certificates) if certificates else None,
+        recorded=happenings_lately(),
     )

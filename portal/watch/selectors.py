@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, QuerySet
+from django.utils import timezone
 
+from portal.runtime.protocol import Happened, Happening
 from portal.stacks.models import Stack
 from portal.watch.models import Event, EventKind, Sample
 from portal.watch.series import Point, Reading, points
+
+LATELY = timedelta(days=1)
 
 
 def usage(stack: Stack, *, since: datetime) -> dict[str, list[Point]]:
@@ -54,3 +58,14 @@ def event_counts(kind: EventKind, *, now: datetime, within: timedelta) -> list[T
     """How often it happened lately, for each service to which it did."""
     rows = Event.objects.filter(kind=kind, at__gt=now - within).order_by().values_list("stack__name", "service")
     return [Times(*row) for row in rows.annotate(times=Count("pk")).order_by("stack__name", "service")]
+
+
+def happenings_lately() -> dict[str, list[Happening]]:
+    """What services did by themselves in the last day, by their stack: an engine remembers some minutes only."""
+    kinds = {EventKind.CRASHED: Happened.ENDED, EventKind.OUT_OF_MEMORY: Happened.OUT_OF_MEMORY}
+    rows = Event.objects.filter(kind__in=kinds, at__gt=timezone.now() - LATELY).select_related("stack").order_by("at")
+    found: dict[str, list[Happening]] = {}
+    for row in rows:
+        told = Happening(row.service, row.at.timestamp(), kinds[EventKind(row.kind)], row.detail)
+        found.setdefault(row.stack.name, []).append(told)
+    return found

@@ -7,6 +7,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from portal.doctor.certificates import NotACertificateError, valid_until
 from portal.doctor.checks import examine
 from portal.doctor.findings import ERROR, OK, WARNING, Finding, Subject
 from portal.doctor.fixes import close_secrets
-from portal.doctor.subject import hosts_of
+from portal.doctor.hosts import hosts_of
 from portal.doctor.symptoms import Classic, symptoms
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
@@ -267,6 +268,15 @@ def test_a_service_out_of_memory_is_named(subject: Subject, running: Placed) -> 
         ERROR,
         "tiny/middle ran out of memory and was killed, 2 times in the last day",
     )
+
+
+def test_what_the_engine_forgot_was_written_down_and_is_told_once(subject: Subject, running: Placed) -> None:
+    at = time.time() - 60
+    written = Happening("middle", at, Happened.ENDED, "exit status 1")
+    running.happened.append(written)
+    older = Happening("middle", at - 7200, Happened.ENDED, "exit status 1")
+    looked_at = replace(subject, recorded={"tiny": [older, written]})
+    assert "exit status 1 (2 times)" in next(services.check_services(looked_at)).message
 
 
 def test_a_failed_service_can_be_started_from_its_finding(subject: Subject, running: Placed) -> None:

@@ -57,8 +57,8 @@ class Change:
     """One line of a plan: what happens to `service` and why.
 
     `reason` is a sentence for people; `causes` are the same for programs, as far as the driver tells them apart:
-    `configuration`, `image`, `contents` (of what it mounts), `instances`, `asked` (by somebody), `follows` (another one
-    that is replaced).
+    `configuration`, `image`, `contents` (of what it mounts), `instances`, `network` (made anew), `asked` (by somebody),
+    `follows` (another one that is replaced).
     """
 
     service: str

@@ -386,6 +386,32 @@ def test_logs_are_followed_across_a_restart(
     assert [next(following), next(following)] == ["eins", "zwei"]
 
 
+def test_a_network_that_changed_is_made_anew_with_those_who_are_in_it(
+    runtime: ComposeRuntime, engine: Engine, project: str, tmp_path: Path
+) -> None:
+    def described(*, internal: bool) -> StackSpec:
+        services = {"a": sleeper(networks=["front"]), "b": sleeper(networks=["front", "back"]), "c": sleeper()}
+        networks = {"front": {"internal": internal}, "back": {}}
+        content = {"name": "tiny", "services": services, "networks": networks}
+        return tiny_stack.written(content, tmp_path, project)
+
+    runtime.apply(described(internal=False))
+    before, changed = ids(engine, project), described(internal=True)
+    reasons = {change.service: change.reason for change in runtime.plan(changed).changes}
+    assert reasons == {
+        "a": "made anew: its network front",
+        "b": "made anew: its network front",
+        "c": "runs as described",
+    }
+    runtime.apply(changed, services=["c"])
+    assert ids(engine, project) == before, "nobody is cut off who is not started again"
+    runtime.apply(changed)
+    after = ids(engine, project)
+    assert {name for name in after if after[name] != before[name]} == {"a", "b"}
+    assert engine.docker("network", "inspect", "-f", "{{.Internal}}", f"{project}_front").stdout.strip() == "true"
+    assert runtime.plan(changed).is_empty
+
+
 def test_stats_tell_memory_and_processor_time(runtime: ComposeRuntime, project: str, tmp_path: Path) -> None:
     busy = ["python", "-c", "import time; x = bytearray(30 << 20); [0 for _ in range(10**7)]; time.sleep(1000)"]
     spec = stack(tmp_path, project, a=sleeper(command=busy, init=False, stop_grace_period="1s"))

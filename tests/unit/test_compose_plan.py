@@ -10,7 +10,7 @@ import pytest
 
 from portal.runtime.compose import mending, record, scaling, usage
 from portal.runtime.compose.balancer import NOBODY, listed, serving
-from portal.runtime.compose.comparison import Wanted, changed_parts, plan
+from portal.runtime.compose.comparison import Wanted, changed_parts, plan, renewed
 from portal.runtime.compose.comparison import listed as in_words
 from portal.runtime.compose.containers import Container, judge, read
 from portal.runtime.compose.logs import Line, just_after, merged
@@ -223,6 +223,37 @@ def test_what_somebody_wants_anew_is_replaced_although_nothing_changed() -> None
     ]
 
 
+def test_a_network_that_changed_is_made_anew_with_all_that_are_in_it() -> None:
+    old: dict[str, dict[str, Any]] = {
+        "front": {"name": "p_front", "ipam": {}},
+        "back": {"name": "p_back"},
+        "theirs": {"external": True},
+    }
+    new: dict[str, dict[str, Any]] = {
+        "front": {"name": "p_front", "internal": True},
+        "back": {"name": "p_back", "ipam": {}},
+        "theirs": {"external": True, "name": "x"},
+        "fresh": {"name": "p_fresh"},
+    }
+    assert renewed(old, new) == ["front"]
+    assert renewed({}, new) == []
+    inside = {"image": "i", "networks": {"front": None, "back": None}}
+    services = {
+        "a": want(config=inside),
+        "b": want("b", config={"networks": {"back": None}}),
+        "c": want("c", config=inside, image_id="sha256:n"),
+        "d": want("d", config=inside),
+    }
+    found = plan(services, {name: [UP] for name in "abc"}, Deployed(), networks=["front"])
+    assert [(change.action, change.reason) for change in found.changes] == [
+        (Action.RECREATE, "made anew: its network front"),
+        (Action.KEEP, "runs as described"),
+        (Action.RECREATE, "there is another image i; made anew: its network front"),
+        (Action.CREATE, "has never run here"),
+    ]
+    assert found.changes[2].causes == ("image", "network")
+
+
 def test_a_change_names_its_causes_for_programs() -> None:
     both = want(image_id="sha256:n", digest="d")
     (change,) = plan({"a": both}, {"a": [UP]}, Deployed()).changes
@@ -392,6 +423,7 @@ def test_the_record_of_a_deploy_is_kept_for_its_owner_alone(tmp_path: Path) -> N
     file = tmp_path / "compose" / "deployed.json"
     assert record.load(file) == Deployed()
     first = Deployed().started({"a": kept(), "b": kept()}).told_to_stop({"a"}).beside({"b": Replacing(("1", "2"))})
+    first = first.connected({"front": {"name": "p_front"}})
     record.save(file, first)
     assert record.load(file) == first
     assert file.stat().st_mode & 0o777 == 0o600

@@ -96,6 +96,10 @@ def remove(containers: Collection[str]) -> list[str]:
     return [DOCKER, "rm", "--force", *containers]
 
 
+def remove_network(name: str) -> list[str]:
+    return [DOCKER, "network", "rm", name]
+
+
 def rename(container: str, name: str) -> list[str]:
     return [DOCKER, "rename", container, name]
 

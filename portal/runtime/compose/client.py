@@ -79,6 +79,6 @@ class Docker:
 
 def _verb(words: Sequence[str]) -> str:
     """`docker compose up`, `docker stop`: the command without its arguments."""
-    verbs = {"version", "config", "up", "pull", "build", "down", "stop", "rm", "rename", "exec"}
+    verbs = {"version", "config", "up", "pull", "build", "down", "stop", "network", "rm", "rename", "exec"}
     named = next((word for word in words[1:] if word in verbs), "")
     return " ".join(word for word in ("docker", "compose" if "compose" in words[:2] else "", named) if word)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from portal.runtime.compose import argv, images, mending, occupied, record
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.comparison import plan as compare
+from portal.runtime.compose.comparison import renewed
 from portal.runtime.compose.containers import Container, by_service
 from portal.runtime.compose.fleet import Fleet
 from portal.runtime.compose.project import View
@@ -17,7 +18,7 @@ from portal.runtime.compose.replacement import Replacements
 from portal.runtime.compose.turns import turn
 from portal.runtime.errors import ComposeFailedError, PortTakenError, ServiceFailedError, StackRuntimeError
 from portal.runtime.protocol import Action, Plan, Report, ServiceStatus, State
-from portal.runtime.spec import closure
+from portal.runtime.spec import closure, layers
 from portal.runtime.startup import Startup
 
 FAILURE_LOG_LINES = 15
@@ -36,7 +37,12 @@ class Deployment:
         found, deployed = self.fleet.containers(), record.load(self.view.record)
         left_over = [*mending.surplus(found), *mending.leaving(found, deployed.replacing)]
         running = by_service([container for container in found if container not in left_over])
-        return compare(self.rendered.wanted, running, deployed, anew)
+        return compare(self.rendered.wanted, running, deployed, anew, self.renewed)
+
+    @property
+    def renewed(self) -> list[str]:
+        """Networks that have to be made anew."""
+        return renewed(record.load(self.view.record).networks, self.rendered.networks)
 
     def taken(self, names: Collection[str]) -> dict[int, str]:
         """Ports these services publish that somebody else holds: port -> a few words about who."""
@@ -65,6 +71,7 @@ class Rollout:
     def __init__(self, deployment: Deployment, plan: Plan, report: Report | None) -> None:
         self.docker, self.view, self.rendered = deployment.docker, deployment.view, deployment.rendered
         self.fleet, self.plan, self.report = deployment.fleet, plan, report
+        self.renewed = deployment.renewed
         self.services = deployment.rendered.scope.services
         self.replacements = Replacements(self.fleet, self.view, self.services)
         self.healthy: set[str] = set()
@@ -73,6 +80,7 @@ class Rollout:
         """Start what is to begin and wait until all of `scope` is healthy."""
         self._mend()
         self._discard([change.service for change in self.plan.changes if change.action is Action.REMOVE])
+        self._disconnect(scope)
         install(self.view, self.rendered)
         self._remember([change.service for change in self.plan.changes if change.action is Action.KEEP])
         try:
@@ -101,6 +109,22 @@ class Rollout:
         self.fleet.halt(names)
         self.fleet.discard(self.fleet.containers(names))
         record.save(self.view.record, record.load(self.view.record).without(set(names)))
+
+    def _disconnect(self, scope: Collection[str]) -> None:
+        """Remove networks whose definition changed, unless somebody is in them who is not to be started anew.
+
+        Nobody may be in a network that is removed; Compose makes it anew with the services.
+        """
+        renewed, wanted = self.renewed, self.rendered.wanted
+        names = [name for name in wanted if set(renewed).intersection(wanted[name].config.get("networks") or {})]
+        if not set(names) <= set(scope):
+            return
+        for layer in reversed(layers(self.services)):
+            self.fleet.halt([name for name in layer if name in names])
+        self.fleet.discard(self.fleet.containers(names))
+        for name in renewed:
+            self.docker.run(argv.remove_network(str(self.rendered.networks[name]["name"])))
+        record.save(self.view.record, record.load(self.view.record).connected(self.rendered.networks))
 
     def _shed(self, names: Collection[str]) -> None:
         """End the containers that a service has too many of: first those that are not well, then the latest."""

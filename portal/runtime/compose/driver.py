@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from backups.process import Completed
-from portal.runtime.compose import argv, keeping, record, scaling
+from portal.runtime.compose import argv, keeping, mending, record, scaling
+from portal.runtime.compose.balancer import serving
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import by_service
 from portal.runtime.compose.deployment import Deployment
@@ -160,7 +161,11 @@ class ComposeRuntime:
     def status(self, spec: StackSpec) -> tuple[ServiceStatus, ...]:
         view = self._view(spec)
         titles = {name: service.title for name, service in view.services.items()}
-        return tuple(self._fleet(spec).statuses_with_memory(titles, stopped=record.load(view.record).stopped))
+        deployed, fleet = record.load(view.record), self._fleet(spec)
+        # One beside the others is none of the service yet, or no more.
+        beside = mending.leaving(fleet.containers(deployed.replacing), deployed.replacing)
+        leaving = {container.id for container in beside}
+        return tuple(fleet.statuses_with_memory(titles, stopped=deployed.stopped, without=leaving))
 
     def logs(self, spec: StackSpec, service: str, *, lines: int = 200, follow: bool = False) -> Iterator[str]:
         name, fleet = spec.service(service).name, self._fleet(spec)
@@ -168,7 +173,7 @@ class ComposeRuntime:
 
     def exec(self, spec: StackSpec, service: str, argv_: Sequence[str], *, timeout: float | None = None) -> Completed:
         name = spec.service(service).name
-        up = [container for container in self._fleet(spec).containers([name]) if container.is_up]
+        up = serving(self._fleet(spec).containers([name]))
         if not up:
             raise StackRuntimeError(f"service {name} does not run", "start it first")
         mark = secrets.token_hex(8)

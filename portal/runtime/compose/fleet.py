@@ -50,9 +50,11 @@ class Fleet:
             for name, title in titles.items()
         ]
 
-    def statuses_with_memory(self, titles: Mapping[str, str], *, stopped: Collection[str]) -> list[ServiceStatus]:
+    def statuses_with_memory(
+        self, titles: Mapping[str, str], *, stopped: Collection[str], without: Collection[str]
+    ) -> list[ServiceStatus]:
         """The same, with the memory that each of them uses."""
-        told = self.statuses(titles, stopped=stopped)
+        told = self.statuses(titles, stopped=stopped, without=without)
         found = by_service(self.containers(titles))
         with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stats") as pool:
             used = pool.map(lambda status: self._memory(found.get(status.service, ())), told)

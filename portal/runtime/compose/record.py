@@ -36,11 +36,12 @@ class Replacing:
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """`stopped` are the services that were told to stop since they were started; `replacing` those that somebody is
-    replacing, or was when he died."""
+    replacing, or was when he died; `networks` are their definitions as they were made."""
 
     services: Mapping[str, Kept] = field(default_factory=dict)
     stopped: frozenset[str] = frozenset()
     replacing: Mapping[str, Replacing] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def started(self, fresh: Mapping[str, Kept]) -> Deployed:
         """The same after these were started."""
@@ -50,6 +51,10 @@ class Deployed:
         """The same after these were removed."""
         kept = {name: kept for name, kept in self.services.items() if name not in names}
         return replace(self, services=kept, stopped=self.stopped - names)
+
+    def connected(self, networks: Mapping[str, Mapping[str, Any]]) -> Deployed:
+        """The same after these networks were made."""
+        return replace(self, networks=networks)
 
     def told_to_stop(self, names: set[str]) -> Deployed:
         return replace(self, stopped=self.stopped | names)
@@ -71,7 +76,7 @@ def load(file: Path) -> Deployed:
         return Deployed()
     replacing = {name: Replacing(tuple(one["old"]), one["passed"]) for name, one in tree.get("replacing", {}).items()}
     services = {name: Kept(**kept) for name, kept in tree["services"].items()}
-    return Deployed(services, frozenset(tree["stopped"]), replacing)
+    return Deployed(services, frozenset(tree["stopped"]), replacing, tree.get("networks", {}))
 
 
 def save(file: Path, record: Deployed) -> None:
@@ -80,6 +85,7 @@ def save(file: Path, record: Deployed) -> None:
         "services": {name: asdict(kept) for name, kept in record.services.items()},
         "stopped": sorted(record.stopped),
         "replacing": {name: asdict(one) for name, one in record.replacing.items()},
+        "networks": record.networks,
     }
     write_private(file, json.dumps(tree, indent=1) + "\n")
 

@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "stop": Verb("config.cli.stop", "Stop the stack and keep the portal."),
     "down": Verb("config.cli.down", "Stop everything; all data stays."),
     "status": Verb("config.cli.status", "Show what runs and how it is."),
+    "settings": Verb("config.cli.settings", "Show and change the stack's settings; rotate its secrets."),
     "logs": Verb("config.cli.logs", "Show the logs of a service."),
     "sh": Verb("config.cli.sh", "Open a shell, or run a command, inside a service."),
     "ingest": Verb(
@@ -57,6 +58,7 @@ VERBS: dict[str, Verb] = {
     "questions": Verb("config.cli.questions", "Set the questions that every drill asks."),
     "alarms": Verb("config.cli.alarms", "Show what is wrong, and set who is told of it."),
     "doctor": Verb("config.cli.doctor", "Look for what is wrong and say what to do."),
+    "tidy": Verb("config.cli.tidy", "Show and remove what takes room and is needed by nothing."),
     "clean": Verb("config.cli.clean", "Remove all data of this installation, after confirmation."),
     "test": Verb(
         # Root's rights are given up for all tiers but that of Docker, see config.cli.test.
@@ -76,7 +78,7 @@ VERBS: dict[str, Verb] = {
 INSIDE = frozenset(
     (
         *("backup", "repositories", "plans", "sets", "sources", "restore", "drill", "recovery-card", "prove-key"),
-        *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback"),
+        *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback", "settings", "tidy"),
     )
 )
 

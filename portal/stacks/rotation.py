@@ -27,22 +27,9 @@ DATABASE = "postgres_password"
 # Only an account's first password; its owner changes it where they sign in.
 FIRST_ONLY = frozenset({"admin_password"})
 ITERATIONS = 4096
-# The database does not know the password in the file.
+# The exit status of the RAG service when the database does not know the password in the file.
 REFUSED_STATUS = 3
 SECONDS = 60.0
-# Runs beside the RAG service, with its environment: that is where the database's address and password are.
-ALTER = """
-import os, sys
-import psycopg
-from psycopg import sql
-with open(os.environ["POSTGRES_PASSWORD_FILE"]) as file:
-    known = file.read().strip()
-try:
-    with psycopg.connect(os.environ["POSTGRES_URL"], password=known, autocommit=True) as connection:
-        connection.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(sys.argv[1])))
-except psycopg.OperationalError as error:
-    sys.exit(3 if "password authentication failed" in str(error) else str(error))
-"""
 
 
 def secret_names(spec: StackSpec) -> list[str]:
@@ -126,7 +113,8 @@ def _tell_database(spec: StackSpec, password: Secret, *, again: bool) -> None:
     Args:
         again: an earlier attempt may have done it, so that the old password is refused.
     """
-    argv = ["python", "-c", ALTER, verifier(password.reveal())]
+    # There are the address of the database and the password that it knows.
+    argv = ["python", "-m", "rag_api", "set-password", verifier(password.reveal())]
     done = places.runtime().exec(spec, "api", argv, timeout=SECONDS)
     if done.returncode != 0 and not (again and done.returncode == REFUSED_STATUS):
         said = done.stderr.strip().splitlines()[-1:] or ["it gave no reason"]

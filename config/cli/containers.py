@@ -24,7 +24,12 @@ from portal.runtime.errors import EngineGoneError
 UID = 1000
 HOME_LABEL = "ragkeep.home"
 # Below the folder of all state: what containers mount and write.
-FOLDERS = ("control", "control/secrets", "stacks", "operations", "operations/cache", "repositories", "restored", "run")
+FOLDERS = (
+    *("control", "control/secrets", "control/secrets/releases", "control/trees", "control/pending", "stacks"),
+    *("operations", "operations/cache", "repositories", "restored", "run"),
+)
+# Folders of a stack that hold its secrets.
+COVERED = ("secrets", "compose/secrets")
 OWNED = ("control", "stacks", "operations", "repositories", "restored", "run")
 COMMAND = ("python", "-m", "config.cli.main")
 # What they say is compared with what runs: the files of this checkout, as it is now.
@@ -72,9 +77,9 @@ def socket_settings(docker: Docker) -> dict[str, str]:
     return {"RAGKEEP_DOCKER_SOCKET": str(socket), "RAGKEEP_DOCKER_GID": str(socket.stat().st_gid)}
 
 
-def prepare_folders(var: Path) -> None:
-    """Make what the containers mount."""
-    for name in FOLDERS:
+def prepare_folders(var: Path, stack: str) -> None:
+    """Make what the containers mount, and what is covered in them."""
+    for name in (*FOLDERS, *(f"stacks/{stack}/{covered}" for covered in COVERED)):
         (var / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import docker_engine, docker_stack
 from tests.support.docker_engine import Engine
+from tests.support.docker_product import DockerProduct, docker_installation
 from tests.support.docker_stack import DockerStack
 
 
@@ -24,6 +25,14 @@ def images(engine: Engine) -> Engine:
     """Every image of the stack, built."""
     docker_stack.build(engine)
     return engine
+
+
+@pytest.fixture(scope="session")
+def product(images: Engine) -> Iterator[DockerProduct]:
+    """A whole installation, portal and stack; each test leaves it running."""
+    with docker_installation(images) as made:
+        made.first = made.up()
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -88,17 +88,22 @@ def delete_everywhere(product: Product) -> None:
                 api.delete(f"/api/documents/{item['id']}").raise_for_status()
 
 
-def restore_newest(page: Page, product: Product) -> None:
+def restore_newest(page: Page, product: Product, *, stack: str = "rag") -> None:
     page.goto(f"http://127.0.0.1:{product.port + 1}/sets/")
     page.get_by_role("link", name="Restore").first.click()
     page.get_by_label("Come back").check()
     page.get_by_role("button", name="See what would change").click()
-    page.get_by_label("Type the name of the stack").fill("rag")
+    page.get_by_label("Type the name of the stack").fill(stack)
     page.get_by_role("button", name="Restore this set").click()
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_whole_journey(product: Product, browser: Browser, tmp_path: Path) -> None:
+    journey(product, browser, tmp_path)
+
+
+def journey(product: Product, browser: Browser, tmp_path: Path, *, stack: str = "rag") -> None:
+    """The whole way of one person through chat and portal."""
     path = tmp_path / "ferry.pdf"
     path.write_bytes(pdf("About the sound.", FACT))
     chat = open_chat(browser, product)
@@ -113,7 +118,7 @@ def test_the_whole_journey(product: Product, browser: Browser, tmp_path: Path) -
     ask(chat)
     expect(chat.get_by_text("not in your documents").last).to_be_visible(timeout=PATIENCE)
 
-    restore_newest(portal, product)
+    restore_newest(portal, product, stack=stack)
     portal.goto(f"http://127.0.0.1:{product.port + 1}/")
     portal.get_by_role("button", name="Keep the restore").click()
 

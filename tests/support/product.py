@@ -59,9 +59,10 @@ class Product:
     def secret(self, name: str) -> str:
         return (self.stack / "secrets" / name).read_text().strip()
 
-    def api(self) -> httpx.Client:
-        """A client of the RAG API, signed in as the administrator through nginx."""
-        credentials = {"email": "admin@ragkeep.local", "password": self.secret("admin_password")}
+    def api(self, *, password: str = "") -> httpx.Client:
+        """A client of the RAG API, signed in as the administrator through nginx, whose first password it is unless
+        another one is given: accounts come back with a set."""
+        credentials = {"email": "admin@ragkeep.local", "password": password or self.secret("admin_password")}
         answer = httpx.post(f"{self.url}/api/session", json=credentials, timeout=30)
         answer.raise_for_status()
         headers = {"Authorization": f"Bearer {answer.json()['token']}"}
@@ -77,6 +78,19 @@ class Product:
             password=self.secret("postgres_password"),
             autocommit=True,
         )
+
+    def variables(self, service: str) -> dict[str, str]:
+        """The environment of the process of one of the stack's services."""
+        listed = self.json("status")["services"]["rag"]
+        pid = next(int(one["pid"]) for one in listed if one["service"] == service)
+        entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+    def set_pending(self, **values: str) -> None:
+        """Have the next deploy set these."""
+        file = self.var / "control" / "pending" / "rag.json"
+        file.parent.mkdir(exist_ok=True, mode=0o700)
+        file.write_text(json.dumps(values))
 
     def arm(self, point: str) -> Path:
         """Make the next agent stop at `point`; returns the file that appears when it has."""

@@ -109,7 +109,7 @@ def bring_up(installation: Installation, wanted: Wanted, output: Output) -> Outc
     """
     paths = installation.paths
     containers.demand_own_project(installation)
-    containers.prepare_folders(paths.var)
+    containers.prepare_folders(paths.var, installation.chosen.name)
     write_chosen(paths.var, installation.chosen)
     ensure_secrets(installation)
     provide(installation, output, build=wanted.build)

@@ -7,7 +7,6 @@ of them, other ones every day; `--kills all` kills at every one.
 from __future__ import annotations
 
 import datetime
-import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -161,19 +160,15 @@ class Deploy:
 
     def prepare(self) -> list[str]:
         self._level = "DEBUG" if self._level == "INFO" else "INFO"
-        waiting = self.product.var / "control" / "pending" / "rag.json"
-        waiting.parent.mkdir(exist_ok=True, mode=0o700)
-        waiting.write_text(json.dumps({"LOG_LEVEL": self._level}))
+        self.product.set_pending(LOG_LEVEL=self._level)
         return ["deploy", "--yes"]
 
     def check(self, told: dict[str, Any]) -> None:
         listed = self.product.json("releases")["releases"]
         assert [one["release"] for one in listed if one["state"] == "current"] == [told["release"]]
         assert not [one for one in listed if one["state"] == "candidate"]
-        services = self.product.json("status")["services"]["rag"]
-        for pid in (int(one["pid"]) for one in services if one["service"] in ("api", "ingest")):
-            given = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            assert f"LOG_LEVEL={self._level}".encode() in given
+        for service in ("api", "ingest"):
+            assert self.product.variables(service)["LOG_LEVEL"] == self._level
         assert self.product.json("plan")["nothing"] is True
 
 

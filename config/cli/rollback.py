@@ -66,7 +66,7 @@ def _will(release: Release, *, with_data: bool) -> list[str]:
         lines += [f"  setting {name}: {how}" for name, how in found.settings.items()]
         lines += [f"  image of {name}: {pair['after']['id'][:19]}" for name, pair in found.images.items()]
     if not release.images:
-        lines.append("  without images: settings and descriptions come back, the program stays the one that is installed")
+        lines.append("  without images: settings and descriptions come back, the program stays as it is installed")
     kept = f"the data of the set {way.set_id} comes back" if with_data else "the data stays as it is"
     return [*lines, f"  {kept}"]
 

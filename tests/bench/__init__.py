@@ -22,4 +22,6 @@ BENCHES: dict[str, Bench] = {
     "backup": Bench("tests.bench.backup", "The way into the repository, against plain restic backup.", 5),
     "restore": Bench("tests.bench.restore", "A restore and its downtime, against plain restic and pg_restore.", 5),
     "sets-page": Bench("tests.bench.sets_page", "Pages of the list of 10,000 sets, against restic's own list.", 20),
+    "redeploy": Bench("tests.bench.redeploy", "What people notice of a redeploy, against plain docker compose.", 5),
+    "deploy": Bench("tests.bench.deploy", "How long a deploy takes, against plain docker compose up --wait.", 3),
 }

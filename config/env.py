@@ -51,6 +51,12 @@ def agents_elsewhere() -> bool:
     return os.environ.get("RAGKEEP_AGENTS") == "worker"
 
 
+def project_roots() -> list[Path]:
+    """Folders below which Compose projects of others may be read: RAGKEEP_PROJECT_ROOTS, with colons between."""
+    given = [Path(root) for root in os.environ.get("RAGKEEP_PROJECT_ROOTS", "").split(":") if root.startswith("/")]
+    return given or [var_dir() / "projects"]
+
+
 def alive_file() -> str:
     """The file that a worker touches at each heartbeat; empty where nobody looks for it."""
     return os.environ.get("RAGKEEP_ALIVE_FILE", "")

@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
     "deploy": Verb("config.cli.deploy", "Deploy what the stack's files and settings say now."),
     "releases": Verb("config.cli.releases", "List what was deployed, or compare two releases."),
     "rollback": Verb("config.cli.rollback", "Have an earlier release serve again."),
+    "stacks": Verb("config.cli.stacks", "List stacks; add, adopt, update and remove Compose projects of your own."),
     "drill": Verb("config.cli.drill", "Prove that a backup set can be restored."),
     "recover": Verb("config.cli.recover", "Bring a lost installation back on a blank machine."),
     "recovery-card": Verb("config.cli.recovery_card", "Print what a recovery needs, to be kept on paper."),
@@ -78,7 +79,7 @@ VERBS: dict[str, Verb] = {
 INSIDE = frozenset(
     (
         *("backup", "repositories", "plans", "sets", "sources", "restore", "drill", "recovery-card", "prove-key"),
-        *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback", "settings", "tidy"),
+        *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback", "settings", "tidy", "stacks"),
     )
 )
 

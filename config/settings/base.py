@@ -11,6 +11,7 @@ CHECKOUT: Path = env.CHECKOUT
 VAR_DIR: Path = env.var_dir()
 RUNTIME = env.runtime()
 PORTAL_PROJECT = env.portal_project()
+PROJECT_ROOTS = env.project_roots()
 AGENT_IMAGE = env.agent_image()
 AGENTS_ELSEWHERE = env.agents_elsewhere()
 

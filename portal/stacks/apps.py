@@ -10,3 +10,4 @@ class StacksConfig(AppConfig):
 
     def ready(self) -> None:
         from portal.stacks import deploy, kinds, rollback, rotation  # noqa: F401 - register the kinds of operations
+        from portal.stacks.projects import kinds as of_projects  # noqa: F401 - likewise

@@ -16,6 +16,7 @@ from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack
 from portal.stacks.pending import pending_drop, pending_get
 from portal.stacks.plans import plan_report
+from portal.stacks.projects.reading import consent_problems, demand_fetched
 from portal.stacks.releases import release_current, spec_of
 from portal.stacks.rollout import Rollout, Source, describe, first_failure
 
@@ -45,7 +46,7 @@ def check_note(params: Params) -> None:
 
 
 def _check(target: str, params: Params) -> None:
-    stack_of(target)
+    demand_fetched(stack_of(target))
     check_note(params)
 
 
@@ -69,7 +70,7 @@ class Files:
         return places.stack_spec(self._stack).derive(settings=pending_get(self._stack))
 
     def problems(self) -> Sequence[Problem]:
-        return places.runtime().validate(self.spec())
+        return [*places.runtime().validate(self.spec()), *consent_problems(self._stack)]
 
     def provide(self, ctx: Context) -> None:
         def report(status: ServiceStatus) -> None:

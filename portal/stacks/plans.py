@@ -10,6 +10,7 @@ from portal.runtime.protocol import Action, Plan, Rendered
 from portal.runtime.spec import StackSpec
 from portal.stacks import preflight, sealing, touching
 from portal.stacks.models import Release, Stack
+from portal.stacks.projects.reading import consent_problems, need_rows
 from portal.stacks.releases import image_rows, images_of, release_current, settings_of
 
 
@@ -31,8 +32,8 @@ def plan_report(stack: Stack, spec: StackSpec, rendered: Rendered) -> dict[str, 
 
     Returns:
         `changes`; `settings` and `files`, each name with changed, added or removed; `touches`, why data is touched;
-        `interrupted`, the services that stand still for a moment; `problems`, what would keep it from succeeding, with
-        path and remedy; `nothing`, true when all runs so.
+        `interrupted`, the services that stand still for a moment; `needs`, what takes an administrator; `problems`,
+        what would keep it from succeeding, with path and remedy; `nothing`, true when all runs so.
 
     Raises:
         StackRuntimeError: the runtime does not answer, or the stack's files are not what can be run.
@@ -41,6 +42,7 @@ def plan_report(stack: Stack, spec: StackSpec, rendered: Rendered) -> dict[str, 
     environment = compared(current.environment if current else {}, sealing.digests(settings_of(spec)))
     touches = touching.reasons(spec, plan, images_of(current), image_rows(rendered), list(environment))
     found = [*places.runtime().validate(spec), *preflight.problems(spec, plan, rendered)]
+    found += consent_problems(stack.name)
     return {
         "stack": stack.name,
         "release": current.number if current else None,
@@ -52,6 +54,7 @@ def plan_report(stack: Stack, spec: StackSpec, rendered: Rendered) -> dict[str, 
         "backup": bool(touches and current),
         "problems": [{"path": one.path, "message": one.message, "remedy": one.remedy} for one in found],
         "interrupted": _interrupted(spec, plan),
+        "needs": need_rows(stack),
     }
 
 

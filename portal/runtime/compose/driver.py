@@ -59,7 +59,7 @@ class ComposeRuntime:
 
         Its volumes are Docker's: they have no folder of ours.
         """
-        view = self._view(spec)
+        view = self.view(spec)
         ports = {name: dict(inner) for name, inner in view.location.ports.items()}
         for name, kept in record.load(view.record).services.items():
             known = ports.get(name, {})
@@ -67,7 +67,7 @@ class ComposeRuntime:
         return replace(view.location, ports=ports)
 
     def validate(self, spec: StackSpec) -> tuple[Problem, ...]:
-        view = self._view(spec)
+        view = self.view(spec)
         try:
             found = rendering(self.docker, view)
             taken = Deployment(self.docker, view, found).taken(found.wanted)
@@ -95,7 +95,7 @@ class ComposeRuntime:
         deployment.provide(deployment.rendered.wanted, report)
 
     def rendered(self, spec: StackSpec) -> Rendered:
-        return rendered(self.docker, self._view(spec))
+        return rendered(self.docker, self.view(spec))
 
     def keep_images(self, images: Mapping[str, str]) -> None:
         keeping.keep(self.docker, images)
@@ -121,7 +121,7 @@ class ComposeRuntime:
         return plan
 
     def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
-        wanted, view = spec.service(service), self._view(spec)
+        wanted, view = spec.service(service), self.view(spec)
         found = rendering(self.docker, view, release).wanted
         scaling.check(wanted, found[wanted.name].config if wanted.name in found else {}, instances)
         write_state(view.location.root, replace(view.state, instances={**view.state.instances, wanted.name: instances}))
@@ -133,7 +133,7 @@ class ComposeRuntime:
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
         names = list(spec.services) if services is None else [spec.service(name).name for name in services]
-        view, fleet = self._view(spec), self._fleet(spec)
+        view, fleet = self.view(spec), self._fleet(spec)
         found = by_service(fleet.containers())
         if not found:
             return
@@ -147,19 +147,19 @@ class ComposeRuntime:
             self._balance(view)
 
     def reconcile(self, spec: StackSpec) -> None:
-        view = self._view(spec)
+        view = self.view(spec)
         with suppress(StackBusyError), turn(view.lock, spec.project, patience=0):
             self._balance(view)
 
     def remove(self, spec: StackSpec, *, data: bool = False) -> None:
         self.stop(spec)
         self.docker.run(argv.down(spec.project, volumes=data))
-        self._view(spec).record.unlink(missing_ok=True)
+        self.view(spec).record.unlink(missing_ok=True)
         if data:
             shutil.rmtree(self.paths.root(spec.project), ignore_errors=True)
 
     def status(self, spec: StackSpec) -> tuple[ServiceStatus, ...]:
-        view = self._view(spec)
+        view = self.view(spec)
         titles = {name: service.title for name, service in view.services.items()}
         deployed, fleet = record.load(view.record), self._fleet(spec)
         # One beside the others is none of the service yet, or no more.
@@ -194,13 +194,14 @@ class ComposeRuntime:
         if by_service(self._fleet(view.spec).containers()):
             Replacements(self._fleet(view.spec), view, view.services).balance()
 
-    def _view(self, spec: StackSpec) -> View:
+    def view(self, spec: StackSpec) -> View:
+        """The stack as it is to run here, with its state and where it is."""
         state = settle(spec, read_state(self.paths.root(spec.project)))
         location = locate(spec, state, self.paths)
         return View(spec, state, location, active(spec, location.settings))
 
     def _deployment(self, spec: StackSpec, release: Rendered | None = None) -> Deployment:
-        view = self._view(spec)
+        view = self.view(spec)
         return Deployment(self.docker, view, rendering(self.docker, view, release))
 
     def _fleet(self, spec: StackSpec) -> Fleet:

@@ -5,28 +5,38 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('stacks', '0002_releases'),
+        ("stacks", "0002_releases"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Project',
+            name="Project",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('folder', 'Folder'), ('upload', 'Upload'), ('git', 'Git'), ('adopted', 'Adopted')], max_length=8)),
-                ('place', models.CharField(blank=True, max_length=500)),
-                ('branch', models.CharField(blank=True, max_length=200)),
-                ('folder', models.CharField(blank=True, max_length=300)),
-                ('files', models.JSONField(default=list)),
-                ('profiles', models.JSONField(default=list)),
-                ('granted', models.JSONField(default=list)),
-                ('needs', models.JSONField(default=list)),
-                ('revision', models.CharField(blank=True, max_length=64)),
-                ('fault', models.JSONField(default=dict)),
-                ('fetched_at', models.DateTimeField(null=True)),
-                ('stack', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='project', to='stacks.stack')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("folder", "Folder"), ("upload", "Upload"), ("git", "Git"), ("adopted", "Adopted")],
+                        max_length=8,
+                    ),
+                ),
+                ("place", models.CharField(blank=True, max_length=500)),
+                ("branch", models.CharField(blank=True, max_length=200)),
+                ("folder", models.CharField(blank=True, max_length=300)),
+                ("files", models.JSONField(default=list)),
+                ("profiles", models.JSONField(default=list)),
+                ("granted", models.JSONField(default=list)),
+                ("needs", models.JSONField(default=list)),
+                ("revision", models.CharField(blank=True, max_length=64)),
+                ("fault", models.JSONField(default=dict)),
+                ("fetched_at", models.DateTimeField(null=True)),
+                (
+                    "stack",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="project", to="stacks.stack"
+                    ),
+                ),
             ],
         ),
     ]

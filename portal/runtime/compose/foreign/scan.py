@@ -226,7 +226,9 @@ class Scan:
         text = node.value.rpartition("=")[2] if isinstance(node, ScalarNode) else ""
         if "$" in text or HARMLESS_CONTEXT.match(text):
             return
-        self._resolve(text, node, file, where)
+        found = self._resolve(text, node, file, where)
+        if not any(path.exists() for path in found):
+            self.missing.setdefault(found[0], self._place(node, file))
 
     def _recipe(self, context: Node, recipe: Node, file: File, where: str) -> None:
         if (

@@ -56,6 +56,7 @@ OPEN = {
     ("POST", "/api/sign-in"),
     ("POST", "/api/sign-out"),
     ("GET", "/health"),
+    ("GET", "/idle"),
     ("GET", "/ready"),
 }
 

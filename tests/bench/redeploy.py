@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from portal.runtime.protocol import Action
 from tests.bench.harness import Bound, Measure, Place, Report, spread
 from tests.support import deployed_stack, docker_engine
 from tests.support.deployed_stack import SHORT, Call, DeployedStack
@@ -61,7 +60,7 @@ def _ready(stack: DeployedStack) -> None:
 
 def _redeploy(stack: DeployedStack, mark: str) -> None:
     plan = stack.runtime.apply(stack.release(mark))
-    replaced = tuple(change.service for change in plan.changes if change.action is Action.RECREATE)
+    replaced = tuple(change.service for change in plan.changes if "configuration" in change.causes)
     stack.file.write_text(stack.runtime.rendered(stack.release(mark)).text)
     if replaced != SERVICES:
         raise AssertionError(f"meant to replace {SERVICES}, replaced {replaced}")

@@ -164,7 +164,7 @@ def test_a_worker_that_dies_after_the_exchange_does_not_make_another_value(
     class Died(BaseException):
         pass
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise Died
 
     with monkeypatch.context() as dying:

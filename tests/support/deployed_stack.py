@@ -72,10 +72,7 @@ def described(engine: Engine, root: Path, project: str) -> DeployedStack:
     """The stack with secrets below `root`; nothing is started."""
     runtime = ComposeRuntime(RuntimePaths(root / "var"), Docker(engine.host, engine.config))
     folder = runtime.paths.stack_file.parent
-    # One processor is left for everybody else while the model writes.
-    spec = load_stack(runtime.paths.stack_file, project=project).derive(
-        overlays=[folder / "offline.yaml"], settings={"OLLAMA_CPUS": "1"}
-    )
+    spec = load_stack(runtime.paths.stack_file, project=project).derive(overlays=[folder / "offline.yaml"])
     runtime.locate(spec).secrets.mkdir(parents=True, mode=0o700)
     for name in spec.secrets:
         write_secret(runtime.locate(spec).secret(name), secrets.token_urlsafe(24))

@@ -162,9 +162,7 @@ _RULES: dict[str, _Rule] = {
     "OLLAMA_URL": _Rule("An Ollama server to use instead of the stack's own.", _url),
     "CHAT_MODEL": _Rule("Model that writes answers.", _model),
     "EMBED_MODEL": _Rule("Model that makes vectors. With another one all documents are embedded again.", _model),
-    "PULLABLE_MODELS": _Rule(
-        "Models that sets name and do not hold: names or patterns, by spaces.", _patterns
-    ),
+    "PULLABLE_MODELS": _Rule("Models that sets name and do not hold: names or patterns, by spaces.", _patterns),
     "MAX_UPLOAD_BYTES": _Rule("Largest file that may be uploaded, in bytes.", _bytes),
     "ENVIRONMENT": _Rule("Name of the environment; becomes part of every set.", _name),
     "LOG_LEVEL": _Rule("How much services write: DEBUG, INFO, WARNING or ERROR.", _level),

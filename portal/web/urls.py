@@ -28,6 +28,7 @@ from portal.web.views import (
     settings,
     sources,
     stack,
+    stacks,
     upkeep,
     watch,
 )
@@ -39,6 +40,8 @@ urlpatterns = [
     path("sign-out/", account.SignOut.as_view(), name="sign-out"),
     path("password/", account.Password.as_view(), name="password"),
     path("hooks/<slug:name>/", login_not_required(hooks.push), name="hook"),
+    path("stacks/", stacks.stacks, name="stacks"),
+    path("stacks/<slug:name>/act/", stacks.stacks_act, name="stacks-act"),
     path("stack/", stack.stack, name="stack"),
     path("stack/deploy/", releases.deploy, name="deploy"),
     path("stack/deploy/look/", releases.deploy_look, name="deploy-look"),

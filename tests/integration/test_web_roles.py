@@ -38,6 +38,8 @@ EXPECTED: dict[str, Expected] = {
     "sign-out": Expected("post", 302, 302, to="/sign-in/"),
     "password": PAGE,
     "stack": PAGE,
+    "stacks": PAGE,
+    "stacks-act": Expected("post", 403, 302, (("action", "deploy"),), "/stacks/"),
     "deploy": OPERATORS_PAGE,
     "deploy-look": Expected("post", 403, 302, to="/stack/deploy/?plan="),
     "deploy-begin": Expected("post", 403, 302, (("note", "why"),), "/operations/"),
@@ -116,8 +118,8 @@ EXPECTED: dict[str, Expected] = {
     "key-proof": OPERATORS_PAGE,
     "help": PAGE,
 }
-# The stream is asked for by every role in test_web_events.py, from a real server; health has its own file too.
-ELSEWHERE = {"sign-in", "events", "health"}
+# The stream is asked for by every role in test_web_events.py, from a real server; health and hooks have own files.
+ELSEWHERE = {"sign-in", "events", "health", "hook"}
 
 
 @pytest.fixture
@@ -129,6 +131,7 @@ def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> 
     world_args.update(
         {
             "service": "api",
+            "name": "nowhere",
             "number": 1,
             "channel": "mail",
             "question_id": made.question.pk,

@@ -10,8 +10,10 @@ from portal.core import places
 from portal.runtime.errors import StackFileError, StackRuntimeError
 from portal.stacks.models import Project, Stack
 from portal.stacks.projects.adoption import as_json, projects_running
-from portal.stacks.projects.reading import fault_of
+from portal.stacks.projects.reading import fault_of, not_granted
 from portal.stacks.selectors import ServiceRow, stack_services
+
+BUILT_IN = "built in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,12 @@ class StackRow:
     services: dict[str, int]
     fault: str
     release: int | None
+    not_granted: list[str]
+
+    @property
+    def is_project(self) -> bool:
+        """Somebody else's Compose project."""
+        return self.kind != BUILT_IN
 
     @property
     def origin(self) -> str:
@@ -53,12 +61,13 @@ def _row(stack: Stack) -> StackRow:
     current = stack.releases.filter(state="current").first()
     return StackRow(
         name=stack.name,
-        kind=project.kind if project else "built in",
+        kind=project.kind if project else BUILT_IN,
         place=project.place if project else "",
         condition=condition,
         services=dict(states),
         fault=(told(project.fault) if project else "") or fault,
         release=current.number if current else None,
+        not_granted=not_granted(project) if project else [],
     )
 
 

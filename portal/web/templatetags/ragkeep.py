@@ -62,6 +62,7 @@ _STACK_TABS = (
     _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
     _Tab("Settings", "settings", "settings", ("settings",), operators=True),
     _Tab("Clean-up", "trash", "clean-up", ("clean-up",), operators=True),
+    _Tab("All stacks", "stack", "stacks", ("stacks",)),
 )
 
 _NAVIGATION = (

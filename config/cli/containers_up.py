@@ -61,8 +61,18 @@ def installation_for(wanted: Wanted) -> Installation:
     _demand_certificates(found)
     overlays = containers.overlays_of(chosen, docker, found.stack.settings)
     found = open_installation(port=wanted.port, listen=wanted.listen, chosen=replace(chosen, overlays=overlays))
-    extra = {**containers.socket_settings(docker), "TZ": local_time_zone(), **_certificate_authorities()}
+    extra = {
+        **containers.socket_settings(docker),
+        "TZ": local_time_zone(),
+        **_certificate_authorities(),
+        **_project_roots(),
+    }
     return replace(found, control=found.control.derive(settings=extra))
+
+
+def _project_roots() -> dict[str, str]:
+    """Folders of this host that others' projects may come from; kept until another `up` is told others."""
+    return {name: os.environ[name] for name in ("RAGKEEP_PROJECT_ROOTS",) if name in os.environ}
 
 
 def _chosen(paths: RuntimePaths, wanted: Wanted) -> Chosen:

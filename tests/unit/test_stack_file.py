@@ -185,3 +185,10 @@ def test_what_is_said_of_instances_names_services_of_the_stack(compose: dict[str
             },
             Path("x"),
         )
+
+
+def test_the_api_believes_nginx_who_asks(compose: dict[str, Any]) -> None:
+    words = compose["services"]["api"]["command"]
+    assert words[words.index("--forwarded-allow-ips") + 1] == "*"
+    # Which is safe as long as nothing but nginx brings anybody there.
+    assert not compose["services"]["api"].get("ports")

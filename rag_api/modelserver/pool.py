@@ -1,6 +1,6 @@
 """Which models are loaded: lazily, one request at a time each, unloaded when idle.
 
-Requests of one model queue up first come, first served, and only so many of them.
+Requests of one model queue up, questions before whole documents, and only so many of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from rag_api.modelserver.child import Spec
 from rag_api.modelserver.errors import ServerBusyError
 from rag_api.modelserver.gguf import read_header
+from rag_api.modelserver.line import Line
 from rag_api.modelserver.names import ModelName
 from rag_api.modelserver.runner import Runner
 from rag_api.modelserver.store import MODEL, ONNX, TOKENIZER, Installed, Store
@@ -40,7 +41,7 @@ class Loaded:
 class _Slot:
     """A model's place: who waits, what runs."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: Line = field(default_factory=Line)
     pending: int = 0
     model: Installed | None = None
     runner: Runner | None = None
@@ -102,19 +103,22 @@ class ModelPool:
             slot.pending -= 1
 
     @asynccontextmanager
-    async def turn(self, model: Installed, context: int | None, keep_alive: float) -> AsyncIterator[Runner]:
+    async def turn(
+        self, model: Installed, context: int | None, keep_alive: float, *, question: bool = False
+    ) -> AsyncIterator[Runner]:
         """The model's process, loaded, to oneself for one request.
 
         Args:
             context: tokens wanted, None for what is loaded or the default.
             keep_alive: seconds to stay loaded afterwards; 0 unloads at once, infinity never.
+            question: goes before what can wait.
 
         Raises:
             StoreDamagedError: a blob is missing or damaged.
             RunnerFailedError: the model could not be loaded.
         """
         slot = self._slots.setdefault(model.name, _Slot())
-        await slot.lock.acquire()
+        await slot.lock.acquire(question=question)
         try:
             runner = await self._loaded(slot, model, context)
             slot.keep_alive = keep_alive
@@ -135,8 +139,11 @@ class ModelPool:
         slot = self._slots.get(name)
         if slot is None:
             return
-        async with slot.lock:
+        await slot.lock.acquire()
+        try:
             slot.unload()
+        finally:
+            slot.lock.release()
 
     def close(self) -> None:
         """End all processes."""

@@ -326,7 +326,7 @@ def test_stopping_the_server_does_not_wait_for_a_long_answer(server: Server) -> 
         runners = children(other.running.pid)
         assert runners
         assert other.running.stop(grace=15) != -signal.SIGKILL
-    assert not any(map(alive, runners))
+    wait_until(lambda: not any(map(alive, runners)), what="the end of its runners", seconds=10)
 
 
 def test_wrong_requests_get_a_sentence(server: Server) -> None:

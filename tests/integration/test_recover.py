@@ -128,7 +128,7 @@ def interrupt(blank: Product, asked: list[str]) -> None:
     argv = [os.fspath(REPO / ".venv/bin/python"), os.fspath(REPO / "manage.py"), *asked]
     with process.Running(argv, env=blank.env, bound_to_parent=False) as first:
         first.discard_output()
-        wait_until(lambda: (blank.var / "control" / "state.json").exists(), what="the portal's database", seconds=60)
+        wait_until(lambda: (blank.var / "control" / "state.json").exists(), what="the portal's database", seconds=180)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     assert (blank.var / "recovery" / "notes.json").exists()

@@ -10,6 +10,7 @@ from portal.core import places
 from portal.operations.context import Context
 from portal.operations.errors import Cancelled, Fenced, InputInvalid, OperationFailed, OperationRefused
 from portal.operations.faults import runtime_faults
+from portal.operations.giving_up import describe, first_failure
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
 from portal.runtime.protocol import Problem, Rendered, ServiceStatus
 from portal.runtime.spec import StackSpec
@@ -18,7 +19,7 @@ from portal.stacks.pending import pending_drop, pending_get
 from portal.stacks.plans import plan_report
 from portal.stacks.projects.reading import consent_problems, demand_fetched
 from portal.stacks.releases import release_current, spec_of
-from portal.stacks.rollout import Rollout, Source, describe, first_failure
+from portal.stacks.rollout import Rollout, Source
 
 NOTE_LENGTH = 500
 
@@ -126,7 +127,7 @@ def roll_out(ctx: Context, source: Source) -> Outcome:
     at_work = Rollout(ctx, source)
     try:
         if ctx.began("give_up"):
-            raise first_failure(ctx)
+            raise first_failure(ctx, otherwise="The release was given up.")
         return at_work.forward()
     except (Fenced, DatabaseError):
         raise

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from portal.core import places
 from portal.core.deployed import deployed_set
 from portal.operations.context import Context
-from portal.operations.errors import Cancelled, OperationError, OperationFailed
+from portal.operations.errors import Cancelled, OperationFailed
 from portal.operations.faults import runtime_faults
+from portal.operations.giving_up import describe
 from portal.operations.models import State
 from portal.operations.registry import Outcome
 from portal.runtime.errors import StackRuntimeError
@@ -307,22 +308,3 @@ def _unreturned(serving: Release, release: Release | None, why: str) -> str:
 def changed_names(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """The names whose digests differ, or that only one of the two has."""
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-
-
-def describe(error: Exception) -> dict[str, str]:
-    """What is kept in the journal of why a release was given up."""
-    if isinstance(error, OperationError):
-        return error.as_dict()
-    return {"code": "internal", "message": f"Unexpected {type(error).__name__}.", "remedy": "See the worker's log."}
-
-
-def first_failure(ctx: Context) -> OperationFailed | Cancelled:
-    """Why an earlier attempt began to go back."""
-    because = dict(ctx.recorded("give_up").get("because") or {})
-    if because.get("code") == Cancelled.code:
-        return Cancelled()
-    return OperationFailed(
-        because.get("message", "The release was given up."),
-        code=because.get("code", "failed"),
-        remedy=because.get("remedy", ""),
-    )

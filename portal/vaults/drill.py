@@ -28,6 +28,7 @@ from portal.vaults.golden import questions_of_drill
 from portal.vaults.jobs import agent_job, host_of, stack_place
 from portal.vaults.models import BackupSet, Drill, DrillState
 from portal.vaults.restore_choice import set_of
+from portal.vaults.words import build_words, what_it_said
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +141,10 @@ class Arena:
     def index_words(self) -> None:
         """Build the index of words, which no set holds: the worker that would do it does not run here."""
         with self._ctx.step("index_words", "Index the words of the documents"), runtime_faults():
-            done = places.runtime().exec(self._spec, "api", ("python", "-m", "rag_api", "build-words"))
+            done = build_words(self._spec, "api")
             if done.returncode:
                 raise OperationFailed(
-                    f"The index of words could not be built: {done.stderr.strip()[-300:]}", code="words_not_indexed"
+                    f"The index of words could not be built: {what_it_said(done)}", code="words_not_indexed"
                 )
 
     def remove(self) -> None:

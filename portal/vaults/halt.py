@@ -30,7 +30,7 @@ class Halt:
 
     def __init__(self, ctx: Context, spec: StackSpec, users: Collection[str] = USERS_OF_DATA) -> None:
         self._ctx = ctx
-        self._spec = spec
+        self.spec = spec
         self._users = users
 
     def stop(self) -> None:
@@ -40,7 +40,7 @@ class Halt:
             # Written before the first service stops: whoever takes over must know what to start again.
             self._ctx.note("stop", {"services": running})
             data["services"] = running
-            places.runtime().stop(self._spec, services=running)
+            places.runtime().stop(self.spec, services=running)
 
     def start(self) -> None:
         """Start what `stop` stopped and wait until it is healthy; what stood still before stays so."""
@@ -49,7 +49,7 @@ class Halt:
         services = self.services
         with self._ctx.step("start", "Start and wait until healthy", undoing=True) as data, runtime_faults():
             if services:
-                start_deployed(self._spec, services=services, report=self._report)
+                start_deployed(self.spec, services=services, report=self._report)
             data["services"] = services
 
     def start_anyway(self) -> str:
@@ -64,7 +64,7 @@ class Halt:
     def flush(self) -> None:
         """Forget sessions and caches: they belong to the data that was replaced."""
         with self._ctx.step("flush", "Forget sessions and caches", undoing=True) as data:
-            if not self._is_up("redis"):
+            if not self.is_up("redis"):
                 data["skipped"] = "it does not run"
             elif places.in_containers():
                 self._flush_inside()
@@ -72,7 +72,7 @@ class Halt:
                 self._flush_server()
 
     def _flush_server(self) -> None:
-        here = places.location(self._spec)
+        here = places.location(self.spec)
         password = Secret.from_file(here.secret("redis_password")).reveal()
         try:
             with redis.Redis(port=here.port("redis"), password=password, socket_timeout=10) as client:
@@ -83,7 +83,7 @@ class Halt:
     def _flush_inside(self) -> None:
         """In containers the portal has no way to the server; the server's own client has."""
         with runtime_faults():
-            done = places.runtime().exec(self._spec, "redis", ("sh", "-c", FLUSH), timeout=30)
+            done = places.runtime().exec(self.spec, "redis", ("sh", "-c", FLUSH), timeout=30)
         if done.returncode or done.stdout.strip() != "OK":
             said = (done.stdout + done.stderr).strip()[-200:]
             raise OperationFailed(f"Sessions could not be forgotten: {said}.", code="flush_failed")
@@ -111,11 +111,12 @@ class Halt:
         return round((timezone.now() - first).total_seconds() * 1000, 1)
 
     def _running(self) -> list[str]:
-        statuses = places.runtime().status(self._spec)
+        statuses = places.runtime().status(self.spec)
         return [s.service for s in statuses if s.service in self._users and s.state is not State.STOPPED]
 
-    def _is_up(self, service: str) -> bool:
-        statuses = places.runtime().status(self._spec)
+    def is_up(self, service: str) -> bool:
+        """Whether a service of the stack runs now, well or not."""
+        statuses = places.runtime().status(self.spec)
         return any(s.service == service and s.state not in (State.STOPPED, State.FAILED) for s in statuses)
 
     def _report(self, status: ServiceStatus) -> None:

@@ -18,7 +18,8 @@ from django.utils import timezone
 from portal.core import places
 from portal.operations import fencing
 from portal.operations.context import Context
-from portal.operations.errors import Cancelled, Fenced, OperationFailed, OperationRefused
+from portal.operations.errors import Fenced, OperationFailed
+from portal.operations.giving_up import describe, first_failure
 from portal.operations.models import State
 from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
 from portal.vaults.agent import run_agent
@@ -28,7 +29,7 @@ from portal.vaults.models import BackupSet, Restore, RestoreState
 from portal.vaults.restore_choice import Choice, set_of
 from portal.vaults.restore_closing import restore_summary
 from portal.vaults.restore_figures import phase_seconds
-from portal.vaults.restore_words import index_words_ahead
+from portal.vaults.words import index_words_ahead
 
 KEPT_FOR = timedelta(hours=72)
 
@@ -56,7 +57,7 @@ def restore(ctx: Context) -> Outcome:
     at_work = Restoration(ctx)
     try:
         if ctx.began("give_up"):
-            raise _first_failure(ctx)
+            raise first_failure(ctx, otherwise="The restore was given up.")
         return at_work.forward()
     except (Fenced, DatabaseError):
         raise
@@ -81,7 +82,7 @@ class Restoration:
         safety = self._safety()
         self._agent_step("stage", repository=True)
         if self._ctx.done("words") is None and self._choice.scope.data and not self._halt.began:
-            index_words_ahead(self._ctx, self._spec)
+            index_words_ahead(self._ctx, self._halt)
         if self._ctx.done("stop") is None or not self._ctx.began("swap.swap"):
             self._halt.stop()
         self._agent_step("swap")
@@ -107,7 +108,7 @@ class Restoration:
         ctx = self._ctx
         if not ctx.began("give_up"):
             with ctx.step("give_up", "Give up and go back", undoing=True) as data:
-                data["because"] = _describe(error)
+                data["because"] = describe(error)
         try:
             if ctx.began("swap.swap"):
                 self._halt.stop()
@@ -219,21 +220,3 @@ DONE_TITLES = {
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     """A result as the journal keeps it: long lists of names would make every page of it slow."""
     return {key: value for key, value in result.items() if key not in ("seconds", "files")}
-
-
-def _describe(error: Exception) -> dict[str, str]:
-    if isinstance(error, OperationFailed | OperationRefused | Cancelled):
-        return error.as_dict()
-    return {"code": "internal", "message": f"Unexpected {type(error).__name__}.", "remedy": "See the worker's log."}
-
-
-def _first_failure(ctx: Context) -> OperationFailed | Cancelled:
-    """Why an earlier attempt began to go back."""
-    because = dict(ctx.recorded("give_up").get("because") or {})
-    if because.get("code") == Cancelled.code:
-        return Cancelled()
-    return OperationFailed(
-        because.get("message", "The restore was given up."),
-        code=because.get("code", "failed"),
-        remedy=because.get("remedy", ""),
-    )

@@ -43,12 +43,18 @@ class Schema:
 
 
 @cache
-def lineage() -> tuple[str, ...]:
-    """The revisions that this program knows, oldest first."""
+def _history() -> tuple[tuple[str, bool], ...]:
+    """(revision, whether it only expands) of every migration, newest first."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
-    found = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    return tuple(reversed(found))
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    return tuple((script.revision, bool(getattr(script.module, "expands", False))) for script in scripts)
+
+
+@cache
+def lineage() -> tuple[str, ...]:
+    """The revisions that this program knows, oldest first."""
+    return tuple(revision for revision, _ in reversed(_history()))
 
 
 def newest_revision() -> str:
@@ -56,13 +62,9 @@ def newest_revision() -> str:
     return lineage()[-1]
 
 
-@cache
 def oldest_code() -> str:
     """The oldest revision whose code works with the newest schema."""
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    scripts = [(script.revision, script.module) for script in ScriptDirectory.from_config(config).walk_revisions()]
-    return oldest_of([(revision, bool(getattr(module, "expands", False))) for revision, module in scripts])
+    return oldest_of(_history())
 
 
 def oldest_of(scripts: Sequence[tuple[str, bool]]) -> str:

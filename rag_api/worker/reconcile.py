@@ -45,7 +45,7 @@ class Reconciler:
         self._context.reconcile_now.clear()
         reconcile_words(self._context)
         self._context.refresh_collection()
-        self.is_served |= vectors_agree(self._context)
+        self.is_served = self.is_served or vectors_agree(self._context)
         reconcile_vectors(self._context)
         self.is_served = True
         drop_old_collections(self._context)

@@ -120,17 +120,22 @@ def runtime_of(installation: Installation) -> ComposeRuntime:
     return installation.runtime
 
 
+def running_container(runtime: ComposeRuntime, project: str, service: str) -> str | None:
+    """The id of a container of that service; None when none runs."""
+    found = runtime.docker.engine.containers(f"{PROJECT}={project}", f"{SERVICE}={service}", running=True)
+    return str(found[0]["Id"]) if found else None
+
+
 def worker_of(installation: Installation) -> str:
     """The id of the worker's container.
 
     Raises:
         UserError: it does not run.
     """
-    project = installation.control.project
-    found = runtime_of(installation).docker.engine.containers(f"{PROJECT}={project}", f"{SERVICE}=worker", running=True)
-    if not found:
+    found = running_container(runtime_of(installation), installation.control.project, "worker")
+    if found is None:
         raise UserError("the portal's worker does not run", "run python3 manage.py up", "control_down")
-    return str(found[0]["Id"])
+    return found
 
 
 def exec_words(container: str, words: Iterable[str], *, terminal: bool, variables: Mapping[str, str]) -> list[str]:

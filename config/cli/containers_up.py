@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.chosen import COMPOSE, DEVELOPMENT, PROCESSES, PRODUCTION, Chosen, read_chosen, write_chosen
 from config.cli import containers
-from config.cli.installation import Installation, ensure_secrets, open_installation
+from config.cli.installation import Installation, ensure_secrets, given, open_installation
 from config.cli.output import Output, UserError
 from config.env import local_time_zone
 from portal.runtime.compose import argv
@@ -65,14 +65,10 @@ def installation_for(wanted: Wanted) -> Installation:
         **containers.socket_settings(docker),
         "TZ": local_time_zone(),
         **_certificate_authorities(),
-        **_project_roots(),
+        # Kept until another `up` is told others.
+        **given(("RAGKEEP_PROJECT_ROOTS",)),
     }
     return replace(found, control=found.control.derive(settings=extra))
-
-
-def _project_roots() -> dict[str, str]:
-    """Folders of this host that others' projects may come from; kept until another `up` is told others."""
-    return {name: os.environ[name] for name in ("RAGKEEP_PROJECT_ROOTS",) if name in os.environ}
 
 
 def _chosen(paths: RuntimePaths, wanted: Wanted) -> Chosen:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from config.cli import first_use, recovery_notes
+from config.cli import recovery_notes
 from config.cli.containers_up import actions_of, tell
 from config.cli.installation import Installation, ensure_secrets, open_installation
 from config.cli.output import Output, explained
-from config.cli.up import demand_health
+from config.cli.up import settle_in
 
 
 class Lines(Output):
@@ -39,12 +39,7 @@ def set_up(told: Mapping[str, Any], output: Output) -> dict[str, Any]:
     ensure_secrets(installation)
     output.step(f"starting {installation.stack.project}")
     plan = installation.runtime.apply(installation.stack, report=lambda status: tell(output, status))
-    output.step("setting up the portal")
-    first_use.open_portal(installation)
-    first_use.ensure_portal(installation)
-    proof = first_use.ensure_proof(installation, output)
-    output.step("looking at every service")
-    demand_health(installation)
+    proof = settle_in(installation, output)
     actions = actions_of(installation.stack, plan)
     return {"set_id": proof.set_id, "drill": proof.drill, "actions": actions}
 

@@ -88,6 +88,21 @@ class Installation:
         """The condition of every service by group: `control` and the stack's name."""
         return {group.project: self.runtime.status(group) for group in self.groups}
 
+    def named(self, service: str | None) -> list[tuple[StackSpec, str]]:
+        """The service called that, NAME or GROUP/NAME, with its group; every one for None.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        everything = [(group, name) for group in reversed(self.groups) for name in group.services]
+        if service is None:
+            return everything
+        wanted = [(group, name) for group, name in everything if service in (name, f"{group.project}/{name}")]
+        if not wanted:
+            known = ", ".join(f"{group.project}/{name}" for group, name in everything)
+            raise UserError(f"there is no service {service}", f"choose one of: {known}", "no_service")
+        return wanted[:1]
+
     @property
     def place(self) -> Location:
         """Where the stack is, for this process."""
@@ -138,7 +153,7 @@ def open_installation(
         stack=stack.derive(
             base_port=base,
             listen=address,
-            settings=_stack_settings(bare) | _given(CHOSEN),
+            settings=_stack_settings(bare) | given(CHOSEN),
             aliases={PORTAL_ALIAS: f"127.0.0.1:{base + 2}"},
         ),
     )
@@ -154,10 +169,10 @@ def in_containers(paths: RuntimePaths, chosen: Chosen, port: int, listen: str) -
         overlays = [program / name for name in chosen.overlays]
     stack = load_stack(file, project=chosen.name).derive(base_port=port, listen=listen, overlays=overlays)
     before = read_state(paths.root(chosen.name))
-    kept = {**(before.settings if before else {}), **_given((*CHOSEN, *CONTAINERS_CHOSEN))}
+    kept = {**(before.settings if before else {}), **given((*CHOSEN, *CONTAINERS_CHOSEN))}
     bare = Installation(paths, ComposeRuntime(paths), control, stack.derive(settings=kept), port, listen, chosen)
     link = {"RAGKEEP_PORTAL_NETWORK": f"{chosen.portal_project}_stacks"}
-    settings = {"RAGKEEP_VAR": str(paths.var), "RAGKEEP_NAME": chosen.name, **_control_settings(bare), **_given(IMAGES)}
+    settings = {"RAGKEEP_VAR": str(paths.var), "RAGKEEP_NAME": chosen.name, **_control_settings(bare), **given(IMAGES)}
     return replace(
         bare,
         control=control.derive(base_port=port, listen=listen, settings=settings),
@@ -165,7 +180,8 @@ def in_containers(paths: RuntimePaths, chosen: Chosen, port: int, listen: str) -
     )
 
 
-def _given(names: Iterable[str]) -> dict[str, str]:
+def given(names: Iterable[str]) -> dict[str, str]:
+    """Those of the variables that the caller's environment has."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

@@ -30,7 +30,7 @@ def command(service: str | None, follow: bool, lines: int, grep: str, level: str
     wanted = Wanted(grep, level)
     with speaking(as_json=as_json) as output:
         installation = open_installation()
-        chosen = _choose(installation, service)
+        chosen = installation.named(service)
         if as_json:
             output.result(_collected(installation, chosen, lines, wanted, follow=follow), "")
             return
@@ -39,17 +39,6 @@ def command(service: str | None, follow: bool, lines: int, grep: str, level: str
         for name, line in _shown(installation, chosen, _lines(installation, chosen, lines, follow), wanted):
             click.echo(line if len(chosen) == 1 else f"{name:<18} {line}")
         output.done()
-
-
-def _choose(installation: Installation, service: str | None) -> list[tuple[StackSpec, str]]:
-    everything = [(group, name) for group in reversed(installation.groups) for name in group.services]
-    if service is None:
-        return everything
-    wanted = [(g, n) for g, n in everything if service in (n, f"{g.project}/{n}")]
-    if not wanted:
-        known = ", ".join(f"{group.project}/{name}" for group, name in everything)
-        raise UserError(f"there is no service {service}", f"choose one of: {known}", "no_service")
-    return wanted[:1]
 
 
 def _collected(

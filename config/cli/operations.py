@@ -13,6 +13,7 @@ from portal.runtime.state import read_state
 
 if TYPE_CHECKING:
     from portal.operations.models import Operation
+    from portal.stacks.models import Stack
     from portal.vaults.models import BackupSet
 
 POLL_SECONDS = 0.3
@@ -43,6 +44,20 @@ def connect() -> None:
         raise UserError("the portal's database does not answer", remedy, "control_down") from None
 
 
+def default_stack() -> Stack:
+    """
+    Raises:
+        UserError: nothing was set up yet.
+    """
+    from portal.stacks.models import Stack
+    from portal.stacks.selectors import stack_get_default
+
+    try:
+        return stack_get_default()
+    except Stack.DoesNotExist:
+        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None
+
+
 def run_operation(output: Output, kind: str, params: Mapping[str, Any] | None = None) -> Operation:
     """Start (or join) an operation on the stack and follow it to its end.
 
@@ -51,13 +66,8 @@ def run_operation(output: Output, kind: str, params: Mapping[str, Any] | None = 
         KeyboardInterrupt: the caller stopped looking; the operation goes on.
     """
     from portal.operations.services import operation_start
-    from portal.stacks.models import Stack
-    from portal.stacks.selectors import stack_get_default
 
-    try:
-        stack = stack_get_default()
-    except Stack.DoesNotExist:
-        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None
+    stack = default_stack()
     return run_started(output, lambda: operation_start(kind=kind, target=stack.target, params=params))
 
 

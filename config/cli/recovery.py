@@ -37,7 +37,8 @@ from config.cli import first_use, up
 from config.cli.installation import CHOSEN, Installation, admin_password, ensure_secrets, open_installation
 from config.cli.output import Output, UserError
 from config.cli.recovery_notes import Notes, read_notes, recovery_folder, write_notes
-from config.cli.recovery_place import Asked, kept_place, place_file
+from config.cli.recovery_place import Asked, kept_place
+from portal.runtime.compose.record import write_private
 from portal.runtime.paths import CONTROL, RuntimePaths
 from portal.runtime.state import read_state
 
@@ -200,7 +201,8 @@ class Recovery:
         folder = installation.secret(installation.control, "x").parent
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, _, file in part.secrets() if part else ():
-            place_file(folder / name, file)
+            # What is sealed lies among them, so they are bytes.
+            write_private(folder / name, file.read_bytes())
         ensure_secrets(installation)
 
     def _portal_database(self, installation: Installation, part: PortalPart | None) -> None:

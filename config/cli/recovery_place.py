@@ -92,16 +92,6 @@ def place_secret(path: Path, text: str) -> Path:
     return path
 
 
-def place_file(path: Path, source: Path) -> None:
-    """The same for a file as it is, which may be no text: what is sealed lies among the secrets."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
-        target.write(source.read_bytes())
-        target.flush()
-        os.fsync(target.fileno())
-
-
 def _demand_files(given: Mapping[str, Any]) -> None:
     """Name every file that cannot be read at once: nobody wants to come back for each.
 

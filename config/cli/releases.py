@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.cli.operations import connect, user_error
-from config.cli.output import Output, UserError, json_option, speaking
+from config.cli.operations import connect, default_stack, user_error
+from config.cli.output import Output, json_option, speaking
 
 if TYPE_CHECKING:
     from portal.stacks.diff import ReleaseDiff
@@ -26,20 +26,6 @@ def command(pair: tuple[int, int] | None, as_json: bool) -> None:
             _compare(output, stack, *pair)
         else:
             _list(output, stack)
-
-
-def default_stack() -> Stack:
-    """
-    Raises:
-        UserError: nothing was set up yet.
-    """
-    from portal.stacks.models import Stack
-    from portal.stacks.selectors import stack_get_default
-
-    try:
-        return stack_get_default()
-    except Stack.DoesNotExist:
-        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None
 
 
 def _list(output: Output, stack: Stack) -> None:

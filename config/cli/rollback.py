@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from config.cli.operations import connect, run_operation, user_error
+from config.cli.operations import connect, default_stack, run_operation, user_error
 from config.cli.output import Output, UserError, json_option, speaking
-from config.cli.releases import default_stack
 from config.cli.rollout import confirm, told
 
 if TYPE_CHECKING:

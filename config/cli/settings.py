@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config.cli.given import file_option, text_of
-from config.cli.operations import connect, run_operation
+from config.cli.operations import connect, default_stack, run_operation
 from config.cli.output import Output, UserError, json_option, speaking
 
 if TYPE_CHECKING:
@@ -144,10 +144,4 @@ def _stack() -> Stack:
         UserError: nothing was set up yet, or the portal's database does not answer.
     """
     connect()
-    from portal.stacks.models import Stack
-    from portal.stacks.selectors import stack_get_default
-
-    try:
-        return stack_get_default()
-    except Stack.DoesNotExist:
-        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None
+    return default_stack()

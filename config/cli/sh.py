@@ -7,12 +7,10 @@ import sys
 import click
 
 from backups import process
-from config.cli.containers import exec_words
-from config.cli.installation import Installation, open_installation
+from config.cli.containers import exec_words, running_container
+from config.cli.installation import open_installation
 from config.cli.output import UserError, speaking
 from portal.runtime.compose import ComposeRuntime
-from portal.runtime.compose.containers import PROJECT, SERVICE
-from portal.runtime.spec import StackSpec
 
 # bash where there is one; every image has sh.
 SHELL = ("sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
@@ -28,12 +26,14 @@ def command(service: str, words: tuple[str, ...]) -> None:
     """
     with speaking() as output:
         installation = open_installation()
-        group = _group(installation, service)
-        name = service.rpartition("/")[2]
+        [(group, name)] = installation.named(service)
         runtime = installation.runtime
         if isinstance(runtime, ComposeRuntime):
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
-            argv = exec_words(_container(runtime, group, name), words or SHELL, terminal=terminal, variables={})
+            container = running_container(runtime, group.project, name)
+            if container is None:
+                raise UserError(f"{group.project}/{name} does not run", "run python3 manage.py up", "not_running")
+            argv = exec_words(container, words or SHELL, terminal=terminal, variables={})
             code = process.call(argv, env=runtime.docker.environment({}))
         elif words:
             done = runtime.exec(group, name, words)
@@ -44,20 +44,3 @@ def command(service: str, words: tuple[str, ...]) -> None:
             raise UserError("a process has no inside", f"name a command: sh {service} COMMAND ...", "embedded")
         output.done()
     sys.exit(code)
-
-
-def _group(installation: Installation, service: str) -> StackSpec:
-    everything = [(group, name) for group in reversed(installation.groups) for name in group.services]
-    for group, name in everything:
-        if service in (name, f"{group.project}/{name}"):
-            return group
-    known = ", ".join(f"{group.project}/{name}" for group, name in everything)
-    raise UserError(f"there is no service {service}", f"choose one of: {known}", "no_service")
-
-
-def _container(runtime: ComposeRuntime, group: StackSpec, name: str) -> str:
-    labels = (f"{PROJECT}={group.project}", f"{SERVICE}={name}")
-    found = runtime.docker.engine.containers(*labels, running=True)
-    if not found:
-        raise UserError(f"{group.project}/{name} does not run", "run python3 manage.py up", "not_running")
-    return str(found[0]["Id"])

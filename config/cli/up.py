@@ -95,15 +95,7 @@ def up_in_containers(output: Output, wanted: Wanted) -> None:
     installation = installation_for(wanted)
     with only_one(installation.paths.run, "up"):
         done = bring_up(installation, wanted, output)
-        password = unshown_password(installation)
-        started = Started(
-            installation=installation,
-            new_password=password.reveal() if password else None,
-            proof=Proof(done.set_id, done.drill),
-            actions=done.actions,
-            seconds=round(time.monotonic() - began, 1),
-        )
-        _tell_started(output, started)
+        _tell_started(output, _started(installation, Proof(done.set_id, done.drill), done.actions, began))
     hand_over(installation.paths.var)
 
 
@@ -121,12 +113,25 @@ def _up(installation: Installation, output: Output, began: float) -> Started:
         control = beside.submit(start, installation, installation.control, output)
         actions = start_stack(installation, output)
         actions |= control.result()
+    return _started(installation, settle_in(installation, output), actions, began)
+
+
+def settle_in(installation: Installation, output: Output) -> Proof:
+    """Set the portal up where that was not done yet, have a backup proven, and look whether everything is well.
+
+    Raises:
+        UserError: a service is not, or the proof failed.
+    """
     output.step("setting up the portal")
     first_use.open_portal(installation)
     first_use.ensure_portal(installation)
     proof = first_use.ensure_proof(installation, output)
     output.step("looking at every service")
     demand_health(installation)
+    return proof
+
+
+def _started(installation: Installation, proof: Proof, actions: dict[str, str], began: float) -> Started:
     password = unshown_password(installation)
     return Started(
         installation=installation,

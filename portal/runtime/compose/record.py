@@ -98,6 +98,8 @@ def write_private(file: Path, text: str | bytes, mode: int = 0o600) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as sink:
         sink.write(text.encode() if isinstance(text, str) else text)
+        sink.flush()
+        os.fsync(sink.fileno())
     # The process's own mask may have taken bits away.
     fresh.chmod(mode)
     fresh.replace(file)

@@ -23,6 +23,8 @@ from typing import Any, Protocol
 Event = tuple[str, Any]
 
 _PR_SET_PDEATHSIG = 1
+# An answer is written for seconds, on every core: searches and the embeddings they need go before it.
+WRITING_NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def _serve(pipe: Connection, engine: Engine, request: dict[str, Any]) -> None:
 
 def _engine(spec: Spec) -> Engine:
     if spec.kind == "llama":
+        os.nice(WRITING_NICENESS)
         from rag_api.modelserver.llama_engine import LlamaEngine
 
         return LlamaEngine(spec)

@@ -106,6 +106,21 @@ def test_the_old_one_serves_until_the_new_one_is_healthy_and_ends_when_it_is_don
     assert site.runtime.plan(site.release("b", DELAY="2")).is_empty
 
 
+def test_the_new_one_stands_back_for_a_processor_until_it_serves(site: Site) -> None:
+    (old,) = site.web()
+
+    def weights() -> dict[str, str]:
+        told = site.engine.docker("inspect", "--format", "{{.Id}} {{.HostConfig.CpuShares}}", *site.web()).stdout
+        return dict(line.split() for line in told.splitlines())
+
+    deploy = threading.Thread(target=site.runtime.apply, args=(site.release("b", DELAY="4"),))
+    deploy.start()
+    wait_until(lambda: "128" in weights().values(), what="the new one", seconds=30)
+    assert weights()[old] != "128"
+    deploy.join(60)
+    assert list(weights().values()) == ["1024"]
+
+
 def test_composes_own_command_line_takes_what_was_replaced_for_its_own(site: Site) -> None:
     spec = site.release("b")
     site.runtime.apply(spec)

@@ -100,6 +100,11 @@ def remove_network(name: str) -> list[str]:
     return [DOCKER, "network", "rm", name]
 
 
+def share(containers: Collection[str], shares: int) -> list[str]:
+    """Give containers another weight when processors are short; Docker's own is 1024."""
+    return [DOCKER, "update", "--cpu-shares", str(shares), *containers]
+
+
 def rename(container: str, name: str) -> list[str]:
     return [DOCKER, "rename", container, name]
 

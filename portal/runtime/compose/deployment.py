@@ -170,7 +170,7 @@ class Rollout:
     def _let_serve(self, name: str) -> None:
         if self.replacements.is_open(name):
             self._remember([name])
-            self.replacements.passed(name)
+            self.replacements.passed(name, self.rendered.wanted[name].config)
         elif self.replacements.is_balanced(name):
             self.replacements.balance()
 
@@ -185,6 +185,7 @@ class Rollout:
         counts = {name: count + replicas(self.rendered.wanted[name].config) for name, count in counts.items()}
         try:
             self.docker.run(argv.up(self.view.spec.project, self.view.file, names, recreate=False, counts=counts))
+            self.replacements.hold_back(names)
         except ComposeFailedError as error:
             raise self._blame(names, error) from None
 

@@ -133,7 +133,7 @@ def render(
         if contents.get(name):
             config["labels"] = {**(config.get("labels") or {}), CONTENTS: contents[name]}
         if niceness:
-            config["cpu_shares"] = max(2, int(DEFAULT_SHARES / 1.25**niceness))
+            config["cpu_shares"] = max(2, int((config.get("cpu_shares") or DEFAULT_SHARES) / 1.25**niceness))
     for name, file in secrets.items():
         if name in (found.get("secrets") or {}):
             found["secrets"][name].pop("environment", None)

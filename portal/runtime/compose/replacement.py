@@ -16,6 +16,7 @@ from portal.runtime.compose.containers import Container
 from portal.runtime.compose.fleet import Fleet
 from portal.runtime.compose.project import View
 from portal.runtime.compose.record import Deployed, Replacing
+from portal.runtime.compose.render import DEFAULT_SHARES
 from portal.runtime.compose.scaling import obstacle
 from portal.runtime.errors import ComposeFailedError
 from portal.runtime.spec import ServiceSpec
@@ -26,6 +27,8 @@ SETTLE_SECONDS = 1.0
 DRAIN_SECONDS = 900.0
 ASK_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
+# The weight, of Docker's 1024, of one that is still starting: a start takes all it gets, and people are being served.
+STARTING_SHARES = 128
 
 
 class Replacements:
@@ -65,12 +68,23 @@ class Replacements:
         """The ids of the containers that are being replaced."""
         return self._old.get(name, ())
 
-    def passed(self, name: str) -> None:
+    def hold_back(self, names: Collection[str]) -> None:
+        """Have the new containers of these services stand back for a processor until they are healthy."""
+        for name in names:
+            self._share(name, STARTING_SHARES)
+
+    def passed(self, name: str, config: Mapping[str, Any]) -> None:
         """The new containers are healthy: requests go to them from now on, and the old ones end in their own time."""
+        self._share(name, int(config.get("cpu_shares") or DEFAULT_SHARES))
         self._save(self._record.beside({name: Replacing(self._old[name], passed=True)}))
         self.balance()
         gone = [one for one in self._fleet.containers([name]) if one.id in self._old[name]]
         self._drains[name] = self._pool.submit(self.retire, name, gone)
+
+    def _share(self, name: str, shares: int) -> None:
+        fresh = [one.id for one in self._fleet.containers([name]) if one.id not in self._old[name] and one.is_up]
+        if fresh:
+            self._fleet.docker.run(argv.share(fresh, shares))
 
     def undo(self) -> None:
         """Remove the new containers that have not proven themselves; the old ones were never touched."""

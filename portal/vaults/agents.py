@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+import re
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
@@ -34,6 +36,13 @@ LABEL, OPERATION, ATTEMPT = "ragkeep.agent", "ragkeep.operation", "ragkeep.attem
 # Below the folder of all state: what an agent writes, and what it only reads. The stack's own folder comes to these.
 WRITTEN = ("operations", "repositories", "restored")
 READ = ("control/secrets",)
+# Folders of the host that hold no data of anybody: of these and what is below them no agent gets anything, ...
+SYSTEM = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/var/lib/docker", "/var/lib/containerd")
+# ... to these and what is below them none writes, ...
+PROGRAMS = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/var/spool")
+# ... and these as a whole are far more than any job needs.
+WHOLE = ("/", "/var", "/var/lib")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 Job = Mapping[str, Any]
 
 
@@ -41,13 +50,13 @@ def agent_opened(job: Job) -> Running:
     """Start an agent, which waits for its job on standard input; the end of the block is its end.
 
     Raises:
-        OperationFailed: its container could not be made.
+        OperationFailed: its container could not be made, or the job names a folder that no agent gets.
     """
     runtime = places.runtime()
     if not isinstance(runtime, ComposeRuntime):
         return Running(COMMAND, cwd=settings.CHECKOUT)
     try:
-        stack = (job.get("stack") or {}).get("name", "")
+        stack = _stack_of(job)
         if stack:
             ensure_volumes(runtime.docker, stack, VOLUMES)
         wanted = container_of(job, Path(settings.VAR_DIR), settings.PORTAL_PROJECT, settings.AGENT_IMAGE)
@@ -81,8 +90,11 @@ def container_of(job: Job, var: Path, portal: str, image: str) -> Beside:
     Args:
         var: the folder of all state, the same on the engine's host and inside.
         portal: the portal's Compose project.
+
+    Raises:
+        OperationFailed: the job names a folder that no agent gets.
     """
-    stack = (job.get("stack") or {}).get("name", "")
+    stack = _stack_of(job)
     operation, attempt = str(job["operation"]), str(job["attempt"])
     return Beside(
         name=f"{portal}-agent-{operation[:8]}-{attempt}-{secrets.token_hex(3)}",
@@ -97,14 +109,62 @@ def container_of(job: Job, var: Path, portal: str, image: str) -> Beside:
 
 
 def binds(job: Job, var: Path, stack: str) -> Iterator[Bind]:
-    """What of the host a job needs: some of the state, and the folders it names beyond that."""
+    """What of the host a job needs: some of the state, the repositories and further sources that it names, and the
+    folder that its target is to be in.
+
+    Raises:
+        OperationFailed: one of them is no folder for an agent.
+    """
     shared = {**dict.fromkeys((var / name for name in WRITTEN), True), **dict.fromkeys((var / n for n in READ), False)}
     if stack:
         shared[var / "stacks" / stack] = False
     yield from (Bind(str(path), writable) for path, writable in shared.items())
     named = {path: writable for path, writable in _named(job) if not _covered(path, [*shared, BELOW])}
+    for path, writable in named.items():
+        _demand_open(path, writable, var)
     outer = [path for path in sorted(named) if not _covered(path, [other for other in named if other != path])]
     yield from (Bind(str(path), named[path]) for path in outer)
+
+
+def demand_own_work(job: Job, var: Path) -> None:
+    """
+    Raises:
+        OperationFailed: the job would have its work, which is removed at the end, elsewhere than all others.
+    """
+    work = Path(os.path.normpath(str(job["work"])))
+    if work.parent != var / "operations":
+        raise _refused(f"{work} is no place for the work of an agent", f"Its place is below {var / 'operations'}.")
+
+
+def _stack_of(job: Job) -> str:
+    """The stack's name; empty for a job without one."""
+    name = str((job.get("stack") or {}).get("name", ""))
+    if name and not NAME.fullmatch(name):
+        raise _refused(f"{name[:60]!r} is no name of a stack", "Name one of the stacks that are here.")
+    return name
+
+
+def _demand_open(path: Path, writable: bool, var: Path) -> None:
+    """
+    Raises:
+        OperationFailed: the folder holds the state of the portal or belongs to the system.
+    """
+    if ".." in path.parts:
+        raise _refused(f"{path} does not say where it leads", "Write the path without `..`.")
+    if path == var or path in var.parents or var in path.parents:
+        raise _refused(
+            f"{path} is or holds the portal's own state",
+            f"Choose a folder below {var / 'restored'} or {var / 'repositories'}, or one elsewhere.",
+        )
+    closed = (*SYSTEM, *PROGRAMS) if writable else SYSTEM
+    if str(path) in WHOLE or _covered(path, [Path(folder) for folder in closed]):
+        raise _refused(
+            f"{path} belongs to the system of this host", "Choose a folder that holds data, and nothing else."
+        )
+
+
+def _refused(what: str, remedy: str) -> OperationFailed:
+    return OperationFailed(f"No agent is given that: {what}.", code="folder_refused", remedy=remedy)
 
 
 def _covered(path: Path, by: list[Path]) -> bool:

@@ -7,11 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from portal.operations.asking import by_worker
-from portal.vaults.agents import agent_opened
+from portal.operations.errors import OperationFailed
+from portal.vaults.agents import agent_opened, demand_own_work
 
 # Trying out a place that answers slowly takes its time; nobody looks at a page for longer.
 PATIENCE_SECONDS = 120.0
+# Looks, and the making of a repository: whoever shows pages may ask for no more than that.
+KINDS = frozenset({"look", "preflight", "probe", "init"})
 
 
 @by_worker(patience=PATIENCE_SECONDS)
@@ -20,8 +25,11 @@ def errand(*, job: dict[str, Any]) -> dict[str, Any]:
     work is gone afterwards.
 
     Raises:
-        OperationFailed: no agent could be started, or nobody did the job in time.
+        OperationFailed: no agent could be started, nobody did the job in time, or it is none for an errand.
     """
+    if job["kind"] not in KINDS:
+        raise OperationFailed(f"The job {job['kind']!r} is done by an operation alone.", code="no_errand")
+    demand_own_work(job, Path(settings.VAR_DIR))
     work = Path(job["work"])
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:

@@ -17,6 +17,7 @@ from config.chosen import Chosen, read_chosen, wants_containers, write_chosen
 from config.cli import containers, up
 from config.cli.containers_up import Wanted, installation_for
 from config.cli.output import UserError
+from portal.operations.errors import OperationFailed
 from portal.runtime.compose.beside import Beside, Bind, create
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.engine import Engine
@@ -25,7 +26,7 @@ from portal.runtime.compose.location import Joined, Linked
 from portal.runtime.spec import load_stack
 from portal.runtime.state import StackState, write_state
 from portal.runtime.translate import Location
-from portal.vaults.agents import binds, container_of
+from portal.vaults.agents import binds, container_of, demand_own_work
 
 REPO = Path(__file__).resolve().parents[2]
 VAR = Path("/srv/ragkeep")
@@ -215,6 +216,40 @@ def test_an_agent_gets_the_folders_that_its_job_names() -> None:
         "/home/me/out": True,
         "/srv/wiki": False,
     }
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["/", "/srv", "/srv/ragkeep", "/srv/ragkeep/stacks/other", "/srv/ragkeep/control", "/proc/1", "/run/docker",
+     "/var/run", "/var/lib/docker/volumes", "/var", "/mnt/../etc"],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["repository", "copied from", "target", "source"])
+def test_no_job_gives_an_agent_the_host_or_the_portals_state(folder: str, how: str) -> None:
+    told = {
+        "repository": job(repository={"url": folder}),
+        "copied from": job(options={"from": {"url": folder}}),
+        "target": job(options={"target": f"{folder.rstrip('/')}/out"}),
+        "source": job(stack={"name": "rag", "extra": [{"path": folder}]}),
+    }[how]
+    with pytest.raises(OperationFailed, match="No agent is given that") as refused:
+        given(told)
+    assert refused.value.code == "folder_refused"
+    assert refused.value.remedy
+
+
+def test_configuration_of_the_host_is_read_and_not_written() -> None:
+    assert given(job(stack={"extra": [{"path": "/etc/wiki"}]}))["/etc/wiki"] is False
+    with pytest.raises(OperationFailed, match="/etc/wiki belongs to the system"):
+        given(job(repository={"url": "/etc/wiki"}))
+
+
+def test_an_agent_is_of_a_stack_and_works_where_all_do() -> None:
+    with pytest.raises(OperationFailed, match="is no name of a stack"):
+        container_of(job(stack={"name": "../control"}), VAR, "ragkeep-portal", "image")
+    demand_own_work(job(), VAR)
+    for work in ("/srv/ragkeep/stacks/rag", "/srv/ragkeep/operations", "/srv/ragkeep/operations/../control"):
+        with pytest.raises(OperationFailed, match="is no place for the work"):
+            demand_own_work(job(work=work), VAR)
 
 
 def test_an_agent_joins_the_stack_and_carries_whose_it_is() -> None:

@@ -1,7 +1,7 @@
 """What people notice of a redeploy of api and chat, beside `docker compose up -d --force-recreate` of the same two.
 
-Both on the whole stack in containers, under twenty calls a second and an answer that streams meanwhile. What Compose
-leaves behind is put right between the runs, so that each begins with a stack that serves.
+Both on the whole stack in containers, under twenty calls a second, an answer that streams meanwhile and a conversation
+open in a browser. What Compose leaves behind is put right between the runs: each begins with a stack that serves.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from functools import partial
 from tests.bench.harness import Bound, Measure, Place, Report, spread
 from tests.support import deployed_stack, docker_engine
 from tests.support.deployed_stack import SHORT, Call, DeployedStack
+from tests.support.open_chat import OpenChat, open_chat
 from tests.support.servers import wait_until
 
 SLOWEST_SECONDS = 2.0
+RECONNECT_SECONDS = 5.0
 CALM_SECONDS = 3.0
 SERVICES = ("api", "frontend")
 
@@ -28,17 +30,21 @@ class Seen:
     seconds: list[float] = field(default_factory=list)
     failed: list[float] = field(default_factory=list)
     slowest: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    lost: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def add(self, calls: list[Call], seconds: float) -> None:
+    def add(self, calls: list[Call], chat: OpenChat, seconds: float) -> None:
         self.seconds.append(seconds)
+        self.gaps.append(chat.sockets.longest_gap())
+        self.lost += not chat.is_whole()
         self.failed.append(sum(bool(call.fault) for call in calls))
         self.slowest.append(max((call.seconds for call in calls if call.kind in SHORT), default=0.0))
         self.faults += [f"{call.kind}: {call.fault}" for call in calls if call.fault]
 
 
 def run(place: Place) -> Report:
-    """Measure both in turn; needs a Docker Engine."""
+    """Measure both in turn; needs a Docker Engine and Chromium."""
     ours, plain = Seen(), Seen()
     with docker_engine.running() as engine:
         place.say("building and starting the stack in containers")
@@ -71,15 +77,17 @@ def _recreate(stack: DeployedStack) -> None:
 
 
 def _measure(stack: DeployedStack, seen: Seen, act: Callable[[], None]) -> None:
-    with deployed_stack.at_work(stack) as people:
-        time.sleep(CALM_SECONDS)
-        people.begin_answer()
-        began = time.monotonic()
-        act()
-        seconds = time.monotonic() - began
-        time.sleep(CALM_SECONDS)
-    # Whatever began before and ended after it belongs to it, too.
-    seen.add([call for call in people.calls if call.began + call.seconds > began], seconds)
+    with open_chat(stack) as chat:
+        with deployed_stack.at_work(stack) as people:
+            chat.listen(CALM_SECONDS * 1000)
+            people.begin_answer()
+            began = time.monotonic()
+            chat.meanwhile(act)
+            seconds = time.monotonic() - began
+            chat.listen(CALM_SECONDS * 1000)
+        chat.settle()
+        # Whatever began before and ended after it belongs to it, too.
+        seen.add([call for call in people.calls if call.began + call.seconds > began], chat, seconds)
     stack.runtime.reconcile(stack.spec)
 
 
@@ -88,11 +96,14 @@ def _report(ours: Seen, plain: Seen) -> Report:
     measures = [
         Measure("failed requests", "", spread(ours.failed), against, spread(plain.failed)),
         Measure("slowest short request", "s", spread(ours.slowest), against, spread(plain.slowest)),
+        Measure("chat without a connection", "s", spread(ours.gaps), against, spread(plain.gaps)),
         Measure("redeploy", "s", spread(ours.seconds), against, spread(plain.seconds)),
     ]
     bounds = [
         Bound("failed requests of all redeploys", sum(ours.failed), 0),
         Bound("slowest short request", max(ours.slowest), SLOWEST_SECONDS, "s"),
+        Bound("chat without a connection", max(ours.gaps), RECONNECT_SECONDS, "s"),
+        Bound("conversations lost", ours.lost, 0),
     ]
     facts = {"calls_a_second": 20, "faults": sorted(set(ours.faults))[:5], "faults_of_compose": len(plain.faults)}
     return Report(measures, bounds, facts)

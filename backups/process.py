@@ -289,6 +289,49 @@ class ByteStream:
         self._stderr.close()
 
 
+class Attached:
+    """A process whose terminal is the inner end of a pty, in a session of its own, so that Ctrl-C reaches what runs in
+    its foreground. It dies with the thread that started it.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        terminal: int,
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> None:
+        words = [os.fspath(a) for a in argv]
+        self.program = Path(words[0]).name
+        try:
+            # util-linux's setsid makes it the controlling terminal between fork and exec; see die_with_parent.
+            self._popen = subprocess.Popen(
+                die_with_parent(["setsid", "--ctty", *words]),
+                env=dict(env),
+                cwd=cwd,
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+            )
+        except OSError as error:
+            raise ProcessError(self.program, None, "", f"could not be started ({error.strerror})") from None
+
+    def ended(self, *, seconds: float = 0) -> int | None:
+        """Its exit status if it has one within so long."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill_group(self) -> int:
+        """Kill it and everything in its group; returns its exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.kill()
+        return self._popen.wait()
+
+
 def start_detached(
     argv: Sequence[str | os.PathLike[str]],
     *,

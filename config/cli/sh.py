@@ -11,9 +11,7 @@ from config.cli.containers import exec_words, running_container
 from config.cli.installation import open_installation
 from config.cli.output import UserError, speaking
 from portal.runtime.compose import ComposeRuntime
-
-# bash where there is one; every image has sh.
-SHELL = ("sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
+from portal.runtime.terminals import SHELL
 
 
 @click.command("sh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

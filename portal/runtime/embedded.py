@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backups import process
-from portal.runtime import description, leftovers, logfile, ports, probe, procfs, starts
+from portal.runtime import description, leftovers, logfile, ports, probe, procfs, starts, terminals
 from portal.runtime.errors import PortTakenError, ScaleRefusedError, StackFileError
 from portal.runtime.happenings import happenings
 from portal.runtime.paths import RuntimePaths
@@ -176,6 +176,26 @@ class EmbeddedRuntime:
         program = self.paths.tool(argv[0])
         words = [str(program) if program else argv[0], *argv[1:]]
         return process.run(words, env=_visitor(local), cwd=local.cwd, timeout=timeout, check=False)
+
+    def terminal(self, spec: StackSpec, service: str, *, mark: str, rows: int, columns: int) -> terminals.PtyTerminal:
+        spec.service(service)
+        local = self._view(spec).local[service]
+        own = {
+            "PATH": self.paths.search_path(local.env.get("PATH", os.defpath)),
+            "TERM": terminals.KIND,
+            terminals.MARK: mark,
+        }
+        return terminals.PtyTerminal(
+            terminals.SHELL,
+            env={**_visitor(local), **own},
+            cwd=str(local.cwd),
+            rows=rows,
+            columns=columns,
+            clear=lambda: terminals.end_marked(mark),
+        )
+
+    def end_terminal(self, spec: StackSpec, service: str, mark: str) -> None:
+        terminals.end_marked(mark)
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         running = procfs.table()

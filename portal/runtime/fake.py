@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from portal.runtime.protocol import (
 from portal.runtime.spec import ServiceSpec, StackSpec, layers
 from portal.runtime.translate import VARIABLE
 
+PROMPT = b"$ "
 FEATURES = Features(driver="fake", real_processes=False, images=False, network_isolation=False, replicas=False)
 
 
@@ -39,6 +41,45 @@ class _Running:
     settings: dict[str, str] = field(default_factory=dict)
 
 
+class FakeTerminal:
+    """Echoes what is typed, and understands two commands: `stty size` and `exit STATUS`."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._size = (rows, columns)
+        self._typed = b""
+        self._status: int | None = None
+        self._written: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._written.put(PROMPT)
+
+    def read(self, seconds: float) -> bytes | None:
+        try:
+            return self._written.get(timeout=seconds)
+        except queue.Empty:
+            return None if self._status is None else b""
+
+    def write(self, data: bytes) -> int:
+        self._written.put(data.replace(b"\r", b"\r\n"))
+        *lines, self._typed = (self._typed + data).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._do(line.decode().split())
+        return len(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._size = (rows, columns)
+
+    def close(self) -> int | None:
+        ended, self._status = self._status, -9 if self._status is None else self._status
+        return ended
+
+    def _do(self, words: list[str]) -> None:
+        if words[:1] == ["exit"]:
+            self._status = int(words[1]) if words[1:] else 0
+            self._written.put(b"")
+        else:
+            told = b"%d %d\r\n" % self._size if words == ["stty", "size"] else b""
+            self._written.put(told + PROMPT)
+
+
 class FakeRuntime:
     """Remembers what it was told. `faults` maps the name of a service that shall fail to the last line of its log;
     `calls` lists every start and stop as (verb, project, service), in order."""
@@ -48,6 +89,7 @@ class FakeRuntime:
         self.calls: list[tuple[str, str, str]] = []
         self.happened: list[Happening] = []
         self.kept: dict[str, str] = {}
+        self.terminals: dict[str, FakeTerminal] = {}
         self._stacks: dict[str, _Running] = {}
 
     @property
@@ -132,6 +174,16 @@ class FakeRuntime:
     def exec(self, spec: StackSpec, service: str, argv: Sequence[str], *, timeout: float | None = None) -> Completed:
         self.calls.append(("exec", spec.project, spec.service(service).name))
         return Completed(argv[0], 0, "", "")
+
+    def terminal(self, spec: StackSpec, service: str, *, mark: str, rows: int, columns: int) -> FakeTerminal:
+        self.calls.append(("terminal", spec.project, spec.service(service).name))
+        self.terminals[mark] = FakeTerminal(rows, columns)
+        return self.terminals[mark]
+
+    def end_terminal(self, spec: StackSpec, service: str, mark: str) -> None:
+        self.calls.append(("end_terminal", spec.project, service))
+        if mark in self.terminals:
+            self.terminals[mark].close()
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         return {name: Stats(memory_bytes=1 << 20, cpu_seconds=0.0, processes=1) for name in self._stack(spec).up}

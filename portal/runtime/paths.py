@@ -73,11 +73,18 @@ class RuntimePaths:
         found = [path for path in self._candidates(name) if path.is_file()]
         return found[0] if found else None
 
+    def search_path(self, others: str) -> str:
+        """What PATH is where a person looks for the same programs by name; `others` is searched last."""
+        return os.pathsep.join([*map(str, self._places()), others])
+
     def _candidates(self, name: str) -> list[Path]:
         if name == "python":
             return [Path(sys.executable)]
-        places = [self.var / "tools" / "bin", self.checkout / "var" / "tools" / "bin", Path(sys.executable).parent]
-        return [place / name for place in (*places, *package_binaries())]
+        return [place / name for place in self._places()]
+
+    def _places(self) -> list[Path]:
+        own = [self.var / "tools" / "bin", self.checkout / "var" / "tools" / "bin", Path(sys.executable).parent]
+        return [*own, *package_binaries()]
 
 
 def package_dir(name: str) -> Path | None:

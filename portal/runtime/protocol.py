@@ -150,6 +150,26 @@ class Rendered:
 Report = Callable[[ServiceStatus], None]
 
 
+class Terminal(Protocol):
+    """A shell in the surroundings of a service, on a terminal of its own. One thread reads, another may do the rest."""
+
+    def read(self, seconds: float) -> bytes | None:
+        """What was written to the terminal, at most 64 KiB; None when that was nothing for so long, b"" at its end."""
+        ...
+
+    def write(self, data: bytes) -> int:
+        """Type; returns how many bytes were taken, 0 when nobody reads them at the moment."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give it another size, and tell what runs in it."""
+        ...
+
+    def close(self) -> int | None:
+        """End the shell and everything that was started in it; returns its exit status where it had ended by itself."""
+        ...
+
+
 class Runtime(Protocol):
     """Executes stacks. Every method may raise a StackRuntimeError; all of them can be repeated without harm."""
 
@@ -258,6 +278,19 @@ class Runtime(Protocol):
 
     def exec(self, spec: StackSpec, service: str, argv: Sequence[str], *, timeout: float | None = None) -> Completed:
         """Run a command in the surroundings of a service (its environment, paths and addresses) to its end."""
+        ...
+
+    def terminal(self, spec: StackSpec, service: str, *, mark: str, rows: int, columns: int) -> Terminal:
+        """Open a shell where `exec` runs its commands. By `mark`, a word of letters and digits that nobody else uses,
+        what runs in it is found again. It ends with the thread that called.
+
+        Raises:
+            StackRuntimeError: there is nowhere to run it, because the service does not run.
+        """
+        ...
+
+    def end_terminal(self, spec: StackSpec, service: str, mark: str) -> None:
+        """End what a terminal has left over that nobody could close."""
         ...
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:

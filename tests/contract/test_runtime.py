@@ -12,11 +12,18 @@ from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import ScaleRefusedError, ServiceFailedError, UnknownServiceError
 from portal.runtime.fake import FakeRuntime
 from portal.runtime.paths import RuntimePaths
-from portal.runtime.protocol import Action, Runtime, ServiceStatus, State
+from portal.runtime.protocol import Action, Runtime, ServiceStatus, State, Terminal
 from portal.runtime.spec import StackSpec
-from tests.support import tiny_stack
+from tests.support import servers, tiny_stack
 
 pytestmark = [pytest.mark.integration]
+
+# Prints which processes of a sleep there are.
+LEFT = """
+import pathlib
+lines = ((one.name, one.joinpath("cmdline").read_bytes()) for one in pathlib.Path("/proc").glob("[0-9]*"))
+print([name for name, line in lines if line == b"sleep\\x004343\\x00"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +229,50 @@ def test_unknown_services_are_refused_by_name(runtime: Runtime, spec: StackSpec)
 def test_exec_runs_to_its_end_and_reports_its_status(runtime: Runtime, spec: StackSpec) -> None:
     runtime.apply(spec)
     assert runtime.exec(spec, "store", ["python", "-c", "print()"]).returncode == 0
+
+
+def shown(terminal: Terminal, wanted: bytes) -> bytes:
+    """What a terminal wrote until it had written this."""
+    told = b""
+
+    def seen() -> bool:
+        nonlocal told
+        told += terminal.read(0.5) or b""
+        return wanted in told
+
+    servers.wait_until(seen, what=f"{wanted!r} on the terminal", seconds=30)
+    return told
+
+
+def test_a_shell_on_a_terminal_echoes_knows_its_size_and_tells_how_it_ended(runtime: Runtime, spec: StackSpec) -> None:
+    runtime.apply(spec)
+    terminal = runtime.terminal(spec, "store", mark="a1", rows=24, columns=80)
+    shown(terminal, b"$ ")
+    terminal.write(b"stty size\r")
+    assert b"stty size\r\n" in shown(terminal, b"24 80\r\n")
+    terminal.resize(40, 132)
+    terminal.write(b"stty size\r")
+    shown(terminal, b"40 132\r\n")
+    terminal.write(b"exit 3\r")
+    servers.wait_until(lambda: terminal.read(0.5) == b"", what="the end of the terminal")
+    assert terminal.close() == 3
+
+
+def test_what_runs_in_a_terminal_ends_with_it(runtime: Runtime, spec: StackSpec) -> None:
+    runtime.apply(spec)
+    for mark, end in (("a2", "close"), ("a3", "end")):
+        terminal = runtime.terminal(spec, "store", mark=mark, rows=24, columns=80)
+        shown(terminal, b"$ ")
+        terminal.write(b"(trap '' HUP; exec sleep 4343) &\r")
+        terminal.write(b"stty size\r")
+        shown(terminal, b"24 80\r\n")
+        if end == "end":
+            runtime.end_terminal(spec, "store", mark)
+        terminal.close()
+        left = runtime.exec(spec, "store", ["python", "-c", LEFT])
+        assert left.stdout.strip() in ("", "[]"), left.stdout
+    with pytest.raises(UnknownServiceError, match="no service nosuch"):
+        runtime.terminal(spec, "nosuch", mark="a4", rows=24, columns=80)
 
 
 def test_features_do_not_change(runtime: Runtime) -> None:

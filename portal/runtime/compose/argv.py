@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from portal.runtime.terminals import MARK
+
 DOCKER = "docker"
 STDIN = "-"
 # A rendered file holds every value already; a `.env` beside it has no say in it.
 NO_VARIABLES = "/dev/null"
-MARK = "RAGKEEP_VISIT"
 END_MARKED = (
     'for one in /proc/[0-9]*; do tr "\\0" "\\n" <"$one/environ" 2>/dev/null | grep -qxF "$1"'
     ' && kill -KILL "${one##*/}"; done'
@@ -112,6 +113,12 @@ def rename(container: str, name: str) -> list[str]:
 def execute(container: str, words: Sequence[str], *, mark: str = "") -> list[str]:
     """Run a command in a container, with the environment and user of its service; by `mark` it is found there."""
     return [DOCKER, "exec", *(["--env", f"{MARK}={mark}"] if mark else []), container, *words]
+
+
+def attach(container: str, words: Sequence[str], *, mark: str, kind: str) -> list[str]:
+    """The same on a terminal of that kind, which is our own."""
+    given = ["--env", f"TERM={kind}", "--env", f"{MARK}={mark}"]
+    return [DOCKER, "exec", "--interactive", "--tty", *given, container, *words]
 
 
 def end_marked(container: str, mark: str) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from backups.process import Completed
-from portal.runtime.compose import argv, keeping, mending, record, scaling
+from portal.runtime.compose import argv, keeping, mending, record, scaling, terminal
 from portal.runtime.compose.balancer import serving
 from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import by_service
@@ -33,6 +33,7 @@ from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Features, Happening, Plan, Problem, Rendered, Report, ServiceStatus, Stats
 from portal.runtime.spec import StackSpec, layers
 from portal.runtime.state import locate, read_state, settle, write_state
+from portal.runtime.terminals import PtyTerminal
 from portal.runtime.translate import Location, active
 
 FEATURES = Features(driver="compose", real_processes=True, images=True, network_isolation=True, replicas=True)
@@ -172,23 +173,35 @@ class ComposeRuntime:
         return fleet.follow(name, max(0, lines)) if follow else iter(fleet.tail(name, lines))
 
     def exec(self, spec: StackSpec, service: str, argv_: Sequence[str], *, timeout: float | None = None) -> Completed:
-        name = spec.service(service).name
-        up = serving(self._fleet(spec).containers([name]))
-        if not up:
-            raise StackRuntimeError(f"service {name} does not run", "start it first")
-        mark = secrets.token_hex(8)
+        container, mark = self._serving(spec, service), secrets.token_hex(8)
         try:
-            return self.docker.run(argv.execute(up[0].id, argv_, mark=mark), timeout=timeout, check=False)
+            return self.docker.run(argv.execute(container, argv_, mark=mark), timeout=timeout, check=False)
         except ComposeFailedError:
             # The command that waits for it ended; it goes on.
-            self.docker.run(argv.end_marked(up[0].id, mark), check=False)
+            self.docker.run(argv.end_marked(container, mark), check=False)
             raise
+
+    def terminal(self, spec: StackSpec, service: str, *, mark: str, rows: int, columns: int) -> PtyTerminal:
+        container = self._serving(spec, service)
+        return terminal.opened(self.docker, container, mark=mark, rows=rows, columns=columns)
+
+    def end_terminal(self, spec: StackSpec, service: str, mark: str) -> None:
+        for container in self._fleet(spec).containers([spec.service(service).name]):
+            terminal.ended(self.docker, container.id, mark)
 
     def stats(self, spec: StackSpec) -> dict[str, Stats]:
         return self._fleet(spec).stats(list(spec.services))
 
     def happenings(self, spec: StackSpec, *, since: float) -> tuple[Happening, ...]:
         return self._fleet(spec).happenings(since=since)
+
+    def _serving(self, spec: StackSpec, service: str) -> str:
+        """The id of a container of the service that serves."""
+        name = spec.service(service).name
+        up = serving(self._fleet(spec).containers([name]))
+        if not up:
+            raise StackRuntimeError(f"service {name} does not run", "start it first")
+        return up[0].id
 
     def _balance(self, view: View) -> None:
         if by_service(self._fleet(view.spec).containers()):

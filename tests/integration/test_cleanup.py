@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from portal.cleanup import engine
 from portal.cleanup.pieces import Piece, Sort
@@ -22,16 +21,14 @@ from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
 from portal.runtime.compose.containers import PROJECT
-from tests.support import portal_web, servers
+from tests.support import portal_web
 from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
+def used(control_plane: None, tmp_path: Path) -> Rows:
     rows = portal_web.rows(tmp_path)
     logs = tmp_path / "stacks" / "rag" / "logs"
     logs.mkdir(parents=True)

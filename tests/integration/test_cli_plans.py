@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from pytest_django import Settings
 
 from config.cli import plans
 from portal.operations.models import Operation
 from portal.vaults.models import Plan
-from tests.support import portal_web, servers
 from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 @pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey, monkeypatch: pytest.MonkeyPatch) -> Rows:
-    settings.VAR_DIR, settings.VALKEY_URL = tmp_path, valkey_server.url
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "connect", lambda: None)
-    return portal_web.rows(tmp_path)
 
 
 def run(*words: str, **options: Any) -> Result:  # noqa: ANN401 - passed on to click

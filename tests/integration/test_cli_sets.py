@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from django.utils import timezone
-from pytest_django import Settings
 
 from config.cli import sets
 from portal.operations.models import Operation
 from portal.vaults.models import BackupSet
-from tests.support import portal_web, servers
+from tests.support import portal_web
 from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 @pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey, monkeypatch: pytest.MonkeyPatch) -> Rows:
-    settings.VAR_DIR, settings.VALKEY_URL = tmp_path, valkey_server.url
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "connect", lambda: None)
     monkeypatch.setattr(sets, "run_started", lambda _output, start: start())
-    return portal_web.rows(tmp_path)
 
 
 @pytest.fixture

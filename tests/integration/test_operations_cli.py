@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
-from django.db import connection
 
 from config.cli import backup, drill, restore, sets
-from portal.operations import queue, worker
 from portal.operations.models import Operation
 from portal.vaults.models import Restore, RestoreState
 from tests.support import portal_scene
 from tests.support.portal_scene import Scene
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("worker_thread"),
+]
 
 scene = portal_scene.scene
-
-
-@pytest.fixture(autouse=True)
-def worker_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Operations run in a thread as soon as they are enqueued."""
-    threads: list[threading.Thread] = []
-
-    def run(operation_id: uuid.UUID) -> None:
-        worker.execute(operation_id)
-        connection.close()
-
-    def enqueue(operation_id: uuid.UUID) -> None:
-        threads.append(threading.Thread(target=run, args=[operation_id]))
-        threads[-1].start()
-
-    monkeypatch.setattr(queue, "enqueue", enqueue)
-    yield
-    for thread in threads:
-        thread.join(30)
 
 
 def call(module: object, *words: str, typed: str | None = None) -> Result:

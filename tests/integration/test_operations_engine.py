@@ -13,7 +13,6 @@ import redis
 from django.db import connection
 from pytest_django import Settings
 
-from config.celery import app
 from portal.core.models import AuditEntry
 from portal.operations import reaper, selectors, transitions, worker
 from portal.operations.errors import OperationRefused
@@ -22,15 +21,12 @@ from portal.operations.services import operation_cancel, operation_start
 from tests.support import servers
 from tests.support.portal_kinds import kinds
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("control_plane"),
+]
 assert kinds
-
-
-@pytest.fixture(autouse=True)
-def control_plane(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> None:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    app.conf["broker_url"] = valkey_server.url
 
 
 def walk(tmp_path: Path, *, open_gate: bool = True) -> dict[str, Any]:

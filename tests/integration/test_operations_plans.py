@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
-from pytest_django import Settings
 
-from config.celery import app
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
 from portal.stacks.services import stack_ensure
@@ -18,7 +16,6 @@ from portal.vaults.due import plans_due
 from portal.vaults.models import BackupSet, Plan, Repository
 from portal.vaults.plans import plan_reschedule
 from portal.vaults.selectors import repository_warnings
-from tests.support import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -26,9 +23,7 @@ NIGHT = datetime(2026, 1, 10, 2, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def plan(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> Plan:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = app.conf["broker_url"] = valkey_server.url
+def plan(control_plane: None, tmp_path: Path) -> Plan:
     folder = tmp_path / "repo"
     folder.mkdir()
     repository = Repository.objects.create(name="default", url=str(folder), password_file="x")

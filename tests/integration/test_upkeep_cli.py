@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import json
-import threading
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from django.db import connection
 
 from config.cli.repositories import command
-from portal.operations import queue
-from portal.operations.worker import execute
 from portal.vaults.models import Repository
 from tests.support.vault import Stock, Vault, flip_bit, stocked, vault
 
 __all__ = ["stocked", "vault"]
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work on whatever is enqueued, in threads."""
-    threads: list[threading.Thread] = []
-
-    def work(pk: uuid.UUID) -> None:
-        execute(pk)
-        connection.close()
-
-    def enqueue(pk: uuid.UUID) -> None:
-        threads.append(threading.Thread(target=work, args=[pk]))
-        threads[-1].start()
-
-    monkeypatch.setattr(queue, "enqueue", enqueue)
-    yield
-    for thread in threads:
-        thread.join(60)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("worker_thread"),
+]
 
 
 def told(*words: str, typed: str | None = None, code: int = 0) -> dict[str, Any]:

@@ -6,27 +6,19 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.alarms import services
 from portal.alarms.models import Alarm, Channel, Severity
 from portal.core.models import AuditEntry
-from tests.support import listeners, portal_web
+from tests.support import listeners
 from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 
-@pytest.fixture
-def used(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
-    settings.VAR_DIR = tmp_path
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.alarms.rules.stacks.stack_services", lambda _: [])
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
 
 
 def text_of(client: Client) -> str:

@@ -18,7 +18,6 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from django.test import Client
-from pytest_django import Settings
 
 from backups.job import RepositoryPlace
 from backups.manifest import FileEntry
@@ -68,8 +67,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def found(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path, stored: tuple[Path, str]) -> BackupSet:
-    settings.VAR_DIR, settings.VALKEY_URL = tmp_path, valkey_server.url
+def found(control_plane: None, stored: tuple[Path, str]) -> BackupSet:
     folder, snapshot = stored
     repository = Repository.objects.create(
         name="default", url=str(folder / "repository"), password_file=str(folder / "password")
@@ -88,11 +86,6 @@ def read(found: BackupSet) -> BackupSet:
     operation.refresh_from_db()
     assert operation.state == State.SUCCEEDED, operation.error
     return found
-
-
-@pytest.fixture
-def operator() -> Client:
-    return portal_web.clients()["operator"]
 
 
 def address(page: str, path: str = "/", **more: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from portal.core import places
 from portal.operations.models import Operation, State
@@ -18,22 +17,7 @@ from portal.web.overview import overview_get
 from tests.support import portal_web
 from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
-
-
-@pytest.fixture(autouse=True)
-def state_folder(settings: Settings, tmp_path: Path) -> None:
-    settings.VAR_DIR = tmp_path
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
-
-
-@pytest.fixture
-def used(tmp_path: Path) -> Rows:
-    return portal_web.rows(tmp_path)
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("control_plane")]
 
 
 def page(client: Client) -> str:

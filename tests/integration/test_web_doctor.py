@@ -8,29 +8,16 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from portal.core.models import AuditEntry
 from portal.operations import worker
 from portal.operations.models import Operation, State
 from portal.watch.models import Event, EventKind
 from portal.watch.selectors import happenings_lately
-from tests.support import portal_web, servers
+from tests.support import portal_web
 from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def operator(used: Rows) -> Client:
-    return portal_web.clients()["operator"]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("used")]
 
 
 def test_an_open_secret_is_found_and_closed_at_a_click(operator: Client, tmp_path: Path) -> None:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.operations.errors import OperationFailed
 from portal.vaults.models import Drill, GoldenQuestion
-from tests.support import portal_web
 from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 ADD = "/drills/questions/add/"
-
-
-@pytest.fixture
-def used(settings: Settings, tmp_path: Path) -> Rows:
-    settings.VAR_DIR = tmp_path
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
 
 
 def test_the_last_drills_say_what_was_compared_and_asked(seen: dict[str, Client], used: Rows) -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from pathlib import Path
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.operations.models import Operation
 from portal.stacks.models import Project, Stack
 from portal.stacks.projects.hooks import MOST_WRONG, hook_renew
-from tests.support import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 PUSH = json.dumps({"ref": "refs/heads/live"}).encode()
 
 
 @pytest.fixture
-def secret(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> str:
-    settings.VAR_DIR, settings.VALKEY_URL = tmp_path, valkey_server.url
+def secret(control_plane: None) -> str:
     stack = Stack.objects.create(name="shop", runtime="compose")
     project = Project.objects.create(stack=stack, kind="git", place="https://git.example.org/shop.git", branch="live")
     return hook_renew(project=project).reveal()

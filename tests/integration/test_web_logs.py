@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from django.http import StreamingHttpResponse
 from django.test import Client
-from pytest_django import Settings
 
 from portal.core import places
-from tests.support import portal_web, servers
+from tests.support.portal_web import text_of
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.django_db,
+    pytest.mark.usefixtures("used"),
     # Only a server reads a stream as it is meant.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume"),
 ]
-
-
-@pytest.fixture
-def operator(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Client:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    portal_web.rows(tmp_path)
-    return portal_web.clients()["operator"]
 
 
 def write_log(service: str, *lines: str) -> None:
     logs = places.runtime().paths.root("rag") / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     (logs / f"{service}.log").write_text("".join(f"{line}\n" for line in lines))
-
-
-def text_of(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
 
 
 def kept(answer: object) -> bytes:

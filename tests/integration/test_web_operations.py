@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.operations.models import State, Step
-from tests.support import portal_web, servers
-from tests.support.portal_web import Rows
+from tests.support import portal_web
+from tests.support.portal_web import Rows, text_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
-
-
-@pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
-
-
-def text_of(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 def test_the_list_names_what_was_done_and_how_it_ended(seen: dict[str, Client], used: Rows) -> None:

@@ -8,27 +8,15 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from portal.core.models import AuditEntry
 from portal.operations.models import Operation
 from portal.vaults.models import BackupSet, Hook, Plan
-from tests.support import portal_web, servers
-from tests.support.portal_web import Rows
+from tests.support import portal_web
+from tests.support.portal_web import Rows, text_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
-
-
-@pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 def filled(**changes: object) -> dict[str, object]:
@@ -55,12 +43,6 @@ def filled(**changes: object) -> dict[str, object]:
         "action": "save",
         **changes,
     }
-
-
-def text_of(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
 
 
 def posted(client: Client, address: str, **changes: object) -> str:

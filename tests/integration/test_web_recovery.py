@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from backups.job import RepositoryPlace
 from backups.repository import Repository as Restic
@@ -20,8 +19,9 @@ from portal.vaults.models import HELD, KeyProof, Plan, Repository
 from portal.vaults.recover import plans_hold
 from portal.vaults.recoverycard import recovery_card
 from tests.support import portal_web, servers
+from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("repository")]
 
 KEY = "the-key-of-the-test-repository"
 PAGE, CARD, PROOF = "/recovery/", "/recovery/default/card/", "/recovery/default/key/"
@@ -37,20 +37,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def repository(settings: Settings, tmp_path: Path, made: Path, valkey_server: servers.Valkey) -> Repository:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
+def repository(used: Rows, made: Path) -> Repository:
     place = RepositoryPlace("", str(made / "repo"), made / "key")
-    row = portal_web.rows(tmp_path).good.repository
+    row = used.good.repository
     row.url, row.password_file = place.url, str(place.password_file)
     row.restic_id = Restic(place, servers.RESTIC, made / "cache").open()
     row.save()
     return row
-
-
-@pytest.fixture
-def operator(repository: Repository) -> Client:
-    return portal_web.clients()["operator"]
 
 
 def test_the_card_says_all_but_the_key(operator: Client, repository: Repository) -> None:

@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from portal.operations.models import Operation
 from portal.vaults.models import ForeignSnapshot, Repository
 from tests.support import portal_web
+from tests.support.portal_web import text_of
 from tests.support.vault import Vault, vault
 
 __all__ = ["vault"]
@@ -23,17 +24,6 @@ def used(vault: Vault, tmp_path: Path) -> Repository:
     """The default repository of a portal in use; its folder is there, nothing lies in it."""
     (tmp_path / "password").write_text("password of default\n")
     return portal_web.rows(tmp_path).plan.repository
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
-
-
-def text_of(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -7,35 +7,15 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.operations.models import Operation
 from portal.vaults.models import Restore
 from portal.web.views import restore as views
-from tests.support import portal_web, servers
-from tests.support.portal_web import Rows
+from tests.support.portal_web import Rows, text_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 LOOK = "what=whole&where=stack&stack=rag&mode=exact&deleted=stay&safety=yes"
-
-
-@pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
-
-
-def text_of(client: Client, address: str, status: int = 200) -> str:
-    answer = client.get(address)
-    assert answer.status_code == status
-    return answer.content.decode()
 
 
 def begun(kind: str) -> list[dict[str, Any]]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from django.test import Client
 from django.urls import URLPattern, reverse
-from pytest_django import Settings
 
 from portal.web.urls import urlpatterns
-from tests.support import portal_web, servers
+from tests.support import portal_web
+from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
@@ -123,27 +122,23 @@ ELSEWHERE = {"sign-in", "events", "health", "hook"}
 
 
 @pytest.fixture
-def world(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> Iterator[dict[str, Client]]:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    clients = portal_web.clients()
-    made = portal_web.rows(tmp_path)
+def world(seen: dict[str, Client], used: Rows) -> Iterator[dict[str, Client]]:
     world_args.update(
         {
             "service": "api",
             "name": "nowhere",
             "number": 1,
             "channel": "mail",
-            "question_id": made.question.pk,
+            "question_id": used.question.pk,
             "plan_name": "nightly",
             "source": "wiki",
             "repository": "default",
-            "set_id": made.good.pk,
-            "restore_id": made.kept.pk,
-            "operation_id": made.done.pk,
+            "set_id": used.good.pk,
+            "restore_id": used.kept.pk,
+            "operation_id": used.done.pk,
         }
     )
-    yield clients
+    yield seen
     world_args.clear()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,23 +18,15 @@ from portal.vaults.models import BackupSet, Repository, Restore, SetCopy, SetSta
 from portal.vaults.selectors import set_last_good, set_last_proven, set_list
 from portal.vaults.setlist import SetFilter, set_timeline, sets_filtered
 from portal.vaults.sets import set_delete, set_note, set_pin, set_tag
-from tests.support import portal_web, servers
+from tests.support import portal_web
 from tests.support.portal_web import Rows
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 @pytest.fixture(autouse=True)
-def used(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> Rows:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
+def berlin(settings: Settings) -> None:
     settings.LOCAL_TIME_ZONE = "Europe/Berlin"
-    return portal_web.rows(tmp_path)
-
-
-@pytest.fixture
-def seen() -> dict[str, Client]:
-    return portal_web.clients()
 
 
 @pytest.fixture

@@ -7,22 +7,11 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
-from config.celery import app
 from portal.operations.models import Operation
 from portal.vaults.models import Repository
-from tests.support import portal_web, servers
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
-
-
-@pytest.fixture
-def people(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> dict[str, Client]:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = app.conf["broker_url"] = valkey_server.url
-    portal_web.rows(tmp_path)
-    return portal_web.clients()
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 def act(client: Client, **given: str) -> tuple[int, str | None]:
@@ -31,23 +20,23 @@ def act(client: Client, **given: str) -> tuple[int, str | None]:
     return answer.status_code, last.kind if last and last.target == "repository:default" else None
 
 
-def test_only_operators_act_and_readers_look(people: dict[str, Client]) -> None:
+def test_only_operators_act_and_readers_look(seen: dict[str, Client]) -> None:
     address = reverse("upkeep", args=["default"])
-    assert people["anonymous"].get(address).status_code == 302
-    assert "Do it" not in people["reader"].get(address).content.decode()
-    assert "Do it" in people["operator"].get(address).content.decode()
-    assert act(people["reader"], action="check") == (403, None)
-    assert act(people["operator"], action="check") == (200, "repository.check")
-    assert people["operator"].get(reverse("upkeep", args=["nowhere"])).status_code == 404
+    assert seen["anonymous"].get(address).status_code == 302
+    assert "Do it" not in seen["reader"].get(address).content.decode()
+    assert "Do it" in seen["operator"].get(address).content.decode()
+    assert act(seen["reader"], action="check") == (403, None)
+    assert act(seen["operator"], action="check") == (200, "repository.check")
+    assert seen["operator"].get(reverse("upkeep", args=["nowhere"])).status_code == 404
 
 
 @pytest.mark.parametrize("action", ["repair", "repair-sets", "prune-full", "prune-recover", "change-key"])
-def test_what_rewrites_the_repository_asks_for_its_name(people: dict[str, Client], action: str) -> None:
-    assert act(people["operator"], action=action, name="defualt") == (200, None)
-    assert act(people["operator"], action=action, name="default")[1] is not None
+def test_what_rewrites_the_repository_asks_for_its_name(seen: dict[str, Client], action: str) -> None:
+    assert act(seen["operator"], action=action, name="defualt") == (200, None)
+    assert act(seen["operator"], action=action, name="default")[1] is not None
 
 
-def test_damage_is_shown_with_its_sets_and_the_way_out(people: dict[str, Client]) -> None:
+def test_damage_is_shown_with_its_sets_and_the_way_out(seen: dict[str, Client]) -> None:
     error = {
         "code": "repository_damaged",
         "message": "The repository default is damaged. Sets affected: 20260101T000000Z-abcdef.",
@@ -56,29 +45,29 @@ def test_damage_is_shown_with_its_sets_and_the_way_out(people: dict[str, Client]
         "errors": ["pack 00ff contains <b>errors</b>"],
     }
     Repository.objects.update(check_error=error)
-    shown = people["reader"].get(reverse("upkeep", args=["default"])).content.decode()
+    shown = seen["reader"].get(reverse("upkeep", args=["default"])).content.decode()
     assert "Damaged" in shown
     assert "20260101T000000Z-abcdef" in shown
     assert "repositories repair default" in shown
     assert "<b>errors" not in shown
 
 
-def test_care_is_saved_and_bad_values_are_told(people: dict[str, Client]) -> None:
+def test_care_is_saved_and_bad_values_are_told(seen: dict[str, Client]) -> None:
     second = Repository.objects.create(name="second", url="rest:https://rag.example.org/", append_only=True)
     address = reverse("upkeep-care", args=["default"])
-    people["operator"].post(address, {"check_parts": "12", "copy_to": "second"})
+    seen["operator"].post(address, {"check_parts": "12", "copy_to": "second"})
     row = Repository.objects.get(name="default")
     assert (row.check_parts, row.copy_to) == (12, second)
-    wrong = people["operator"].post(address, {"check_parts": "0", "copy_to": "nowhere"})
+    wrong = seen["operator"].post(address, {"check_parts": "0", "copy_to": "nowhere"})
     assert wrong.status_code == 422
     assert wrong.content.decode().count("field__error") == 2
     other = reverse("upkeep-care", args=["second"])
     lines = "RESTIC_REST_USERNAME=u\nRESTIC_REST_PASSWORD=swordfish"
     given = {"check_parts": "7", "prune_url": "rest:https://rag.example.org:8001/", "prune_credentials": lines}
-    people["operator"].post(other, {**given, "capacity_gib": "100"})
+    seen["operator"].post(other, {**given, "capacity_gib": "100"})
     second.refresh_from_db()
     assert (second.capacity_bytes, second.prune_url) == (100 * 2**30, given["prune_url"])
     kept = Path(second.prune_credentials_file)
     assert kept.read_text().splitlines() == lines.splitlines()
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert "swordfish" not in people["operator"].get(reverse("upkeep", args=["second"])).content.decode()
+    assert "swordfish" not in seen["operator"].get(reverse("upkeep", args=["second"])).content.decode()

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from portal.operations.models import Operation
-from tests.support import portal_web, servers
+from tests.support.portal_web import text_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.django_db]
-
-
-@pytest.fixture
-def seen(settings: Settings, tmp_path: Path, valkey_server: servers.Valkey) -> dict[str, Client]:
-    settings.VAR_DIR = tmp_path
-    settings.VALKEY_URL = valkey_server.url
-    portal_web.rows(tmp_path)
-    return portal_web.clients()
-
-
-def text_of(client: Client, address: str) -> str:
-    answer = client.get(address)
-    assert answer.status_code == 200
-    return answer.content.decode()
+pytestmark = [pytest.mark.integration, pytest.mark.django_db, pytest.mark.usefixtures("used")]
 
 
 def test_use_is_drawn_for_every_service_that_was_seen(seen: dict[str, Client]) -> None:

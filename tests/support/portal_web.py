@@ -94,6 +94,13 @@ def clients() -> dict[str, Client]:
     return made
 
 
+def text_of(client: Client, address: str, status: int = 200) -> str:
+    """The page at `address`; the portal must answer with `status`."""
+    answer = client.get(address)
+    assert answer.status_code == status
+    return answer.content.decode()
+
+
 def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: object) -> Operation:
     """An operation of the stack `rag`, a minute old, with a step and a log line."""
     now = timezone.now()

@@ -247,7 +247,6 @@ def shown(terminal: Terminal, wanted: bytes) -> bytes:
 def test_a_shell_on_a_terminal_echoes_knows_its_size_and_tells_how_it_ended(runtime: Runtime, spec: StackSpec) -> None:
     runtime.apply(spec)
     terminal = runtime.terminal(spec, "store", mark="a1", rows=24, columns=80)
-    shown(terminal, b"$ ")
     terminal.write(b"stty size\r")
     assert b"stty size\r\n" in shown(terminal, b"24 80\r\n")
     terminal.resize(40, 132)
@@ -262,7 +261,6 @@ def test_what_runs_in_a_terminal_ends_with_it(runtime: Runtime, spec: StackSpec)
     runtime.apply(spec)
     for mark, end in (("a2", "close"), ("a3", "end")):
         terminal = runtime.terminal(spec, "store", mark=mark, rows=24, columns=80)
-        shown(terminal, b"$ ")
         terminal.write(b"(trap '' HUP; exec sleep 4343) &\r")
         terminal.write(b"stty size\r")
         shown(terminal, b"24 80\r\n")

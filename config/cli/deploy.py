@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from config.cli.operations import connect, run_operation
-from config.cli.output import Output, json_option, speaking
-from config.cli.plan import demand_possible, plan_lines, planned
-from config.cli.rollout import confirm, told
+from config.cli.output import json_option, speaking
+from config.cli.plan import planned
+from config.cli.rollout import agreed, tell
 
 
 @click.command("deploy")
@@ -25,19 +23,6 @@ def command(note: str, yes: bool, no_backup: bool, as_json: bool) -> None:
     """
     with speaking(as_json=as_json) as output:
         connect()
-        if not yes:
-            report = planned(output)
-            demand_possible(report)
-            for line in plan_lines(report):
-                output.line(line)
-            if report["nothing"]:
-                fields = {"release": report["release"], "changes": {}, "set_id": None, "operation": None}
-                output.result(fields, "nothing to do")
-                return
-            confirm(output, "Deploy this?")
-        _deploy(output, {"note": note, **({"backup": False} if no_backup else {})})
-
-
-def _deploy(output: Output, params: dict[str, Any]) -> None:
-    operation = run_operation(output, "stack.deploy", params)
-    output.result({**operation.result, "operation": str(operation.pk)}, told(operation.result))
+        if yes or agreed(output, planned(output)):
+            params = {"note": note, **({"backup": False} if no_backup else {})}
+            tell(output, run_operation(output, "stack.deploy", params))

@@ -45,6 +45,8 @@ def demand_possible(report: Mapping[str, Any]) -> None:
 
 def plan_lines(report: Mapping[str, Any]) -> list[str]:
     """The plan for people; of settings and files the names only."""
+    if report["nothing"] and report["release"] is None:
+        return ["nothing to start or change: a deploy records what runs as the first release"]
     if report["nothing"]:
         return [f"nothing to do: release {report['release']} runs as described"]
     width = max((len(row["service"]) for row in report["changes"]), default=0)

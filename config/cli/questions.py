@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from config.cli.operations import connect
+from config.cli.operations import connect, default_stack
 from config.cli.output import Output, UserError, json_option, speaking
 
 
@@ -38,7 +38,7 @@ def add_command(question: str, expected: tuple[str, ...], as_json: bool) -> None
         connect()
         from portal.vaults.golden import question_add
 
-        made = question_add(stack=_stack(), question=question, expected=expected)
+        made = question_add(stack=default_stack().name, question=question, expected=expected)
         output.result(_described(made), f"question {made.pk}: every drill asks this from now on")
 
 
@@ -51,7 +51,7 @@ def try_command(question: str, as_json: bool) -> None:
         connect()
         from portal.vaults.golden import question_try
 
-        found = question_try(stack=_stack(), question=question)
+        found = question_try(stack=default_stack().name, question=question)
         output.result({"question": question, "documents": found}, "\n".join(found) or "nothing is found")
 
 
@@ -76,7 +76,7 @@ def _list(output: Output) -> None:
     connect()
     from portal.vaults.golden import question_list
 
-    found = [_described(row) for row in question_list(stack=_stack())]
+    found = [_described(row) for row in question_list(stack=default_stack().name)]
     lines = [f"{row['number']:>4}  {row['question']}\n      {_wanted(row['expected'])}" for row in found]
     nothing = "no question of yours: a drill asks sentences out of the set's own documents"
     output.result({"questions": found}, "\n".join(lines) or nothing)
@@ -88,13 +88,3 @@ def _wanted(expected: list[str]) -> str:
 
 def _described(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a GoldenQuestion, whose module needs Django
     return {"number": row.pk, "question": row.question, "expected": row.expected}
-
-
-def _stack() -> str:
-    from portal.stacks.models import Stack
-    from portal.stacks.selectors import stack_get_default
-
-    try:
-        return stack_get_default().name
-    except Stack.DoesNotExist:
-        raise UserError("there is no stack yet", "python3 manage.py up", "not_set_up") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from config.cli.operations import connect, default_stack, run_operation, user_error
-from config.cli.output import Output, UserError, json_option, speaking
-from config.cli.rollout import confirm, told
+from config.cli.output import UserError, json_option, speaking
+from config.cli.rollout import confirm, tell
 
 if TYPE_CHECKING:
     from portal.stacks.models import Release
@@ -32,7 +32,8 @@ def command(number: int, with_data: bool, note: str, yes: bool, as_json: bool) -
             for line in _will(release, with_data=with_data):
                 output.line(line)
             confirm(output, f"Roll back to release {number}?")
-        _run(output, {"release": number, "data": with_data, "note": note})
+        params = {"release": number, "data": with_data, "note": note}
+        tell(output, run_operation(output, "stack.rollback", params))
 
 
 def _kept(number: int) -> Release:
@@ -68,8 +69,3 @@ def _will(release: Release, *, with_data: bool) -> list[str]:
         lines.append("  without images: settings and descriptions come back, the program stays as it is installed")
     kept = f"the data of the set {way.set_id} comes back" if with_data else "the data stays as it is"
     return [*lines, f"  {kept}"]
-
-
-def _run(output: Output, params: dict[str, Any]) -> None:
-    operation = run_operation(output, "stack.rollback", params)
-    output.result({**operation.result, "operation": str(operation.pk)}, told(operation.result))

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from config.cli.output import Output, UserError
+from config.cli.plan import demand_possible, plan_lines
+
+if TYPE_CHECKING:
+    from portal.operations.models import Operation
+
+
+def agreed(output: Output, report: Mapping[str, Any]) -> bool:
+    """Show what a deploy would do and have somebody say yes; False, and said so, where there is nothing to do.
+
+    Raises:
+        UserError: something keeps the deploy from succeeding, they said no, or nobody can be asked.
+    """
+    demand_possible(report)
+    for line in plan_lines(report):
+        output.line(line)
+    if not report["nothing"]:
+        confirm(output, "Deploy this?")
+    elif report["release"] is not None:
+        fields = {"release": report["release"], "changes": {}, "set_id": None, "operation": None}
+        output.result(fields, "nothing to do")
+        return False
+    return True
 
 
 def confirm(output: Output, question: str) -> None:
@@ -25,8 +47,12 @@ def confirm(output: Output, question: str) -> None:
         raise UserError("nothing was changed", "", "unconfirmed")
 
 
-def told(result: Mapping[str, Any]) -> str:
-    """How an operation that brings a release into service ended, in words."""
+def tell(output: Output, operation: Operation) -> None:
+    """Say how an operation ended that brings a release into service."""
+    output.result({**operation.result, "operation": str(operation.pk)}, _told(operation.result))
+
+
+def _told(result: Mapping[str, Any]) -> str:
     if not result["changes"]:
         return f"nothing to do: release {result['release']} serves"
     lines = [f"release {result['release']} serves"]

@@ -12,8 +12,8 @@ from backups.secret import Secret
 from config.cli.given import file_option, text_of
 from config.cli.operations import connect, run_started
 from config.cli.output import Output, UserError, json_option, speaking
-from config.cli.plan import demand_possible, plan_lines
-from config.cli.rollout import confirm, told
+from config.cli.plan import plan_lines
+from config.cli.rollout import agreed, confirm, tell
 
 if TYPE_CHECKING:
     from portal.operations.models import Operation
@@ -120,15 +120,8 @@ def deploy_command(name: str, note: str, yes: bool, as_json: bool) -> None:
     """Deploy what the files of NAME say now. When it does not become healthy, the release before serves again."""
     with speaking(as_json=as_json) as output:
         _project(name)
-        if not yes:
-            report = _run(output, "stack.plan", name).result["plan"]
-            demand_possible(report)
-            for line in plan_lines(report):
-                output.line(line)
-            if not report["nothing"]:
-                confirm(output, "Deploy this?")
-        operation = _run(output, "stack.deploy", name, {"note": note})
-        output.result({**operation.result, "operation": str(operation.pk)}, told(operation.result))
+        if yes or agreed(output, _run(output, "stack.plan", name).result["plan"]):
+            tell(output, _run(output, "stack.deploy", name, {"note": note}))
 
 
 @command.command("allow")

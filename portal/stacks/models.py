@@ -23,6 +23,8 @@ class Stack(models.Model):
     environment = models.CharField(max_length=40, default="production")
     runtime = models.CharField(max_length=20, default="embedded")
     state = models.CharField(max_length=8, choices=StackState.choices, default=StackState.RUNNING)
+    # Whether the registries of its images are asked once a day what they have by now.
+    looks_daily = models.BooleanField(default=True, db_default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -130,3 +132,45 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stack.name} from {self.kind}"
+
+
+class ImageLook(models.Model):
+    """One image of a stack, as it serves and as its registry had it at the last look."""
+
+    stack = models.ForeignKey(Stack, on_delete=models.CASCADE, related_name="image_looks")
+    reference = models.CharField(max_length=500)
+    services = models.JSONField(default=list)
+    # What a registry knows it by; empty for one that was built or loaded here, of which no registry is asked.
+    digest = models.CharField(max_length=100, blank=True)
+    # What the registry has under the same name by now, when that is another one.
+    newer_digest = models.CharField(max_length=100, blank=True)
+    # The newest tag of the same line, when there is a newer one.
+    newer_tag = models.CharField(max_length=128, blank=True)
+    # The setting that names the image; empty where only the file does.
+    setting = models.CharField(max_length=100, blank=True)
+    # {"interrupted": services that stand still for a moment, "touches": sentences} of a deploy of another image.
+    effect = models.JSONField(default=dict)
+    # Why the registry could not tell all of it.
+    fault = models.CharField(max_length=500, blank=True)
+    looked_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["reference"]
+        constraints = [models.UniqueConstraint(fields=["stack", "reference"], name="image_look_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stack_id} {self.reference} {self.condition}"
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether there is anything newer."""
+        return bool(self.newer_digest or self.newer_tag)
+
+    @property
+    def condition(self) -> str:
+        """newer image, newer version, current, unknown (the registry could not be asked), or local."""
+        if not self.digest:
+            return "local"
+        if self.is_newer:
+            return "newer image" if self.newer_digest else "newer version"
+        return "unknown" if self.fault else "current"

@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -56,10 +57,12 @@ class Engine:
         asked = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, **({"since": since} if since else {})}
         return self._ask(f"/containers/{container}/logs", asked) or b""
 
-    def _ask(self, path: str, query: Mapping[str, object]) -> bytes | None:
+    def _ask(
+        self, path: str, query: Mapping[str, object], headers: Mapping[str, str] = MappingProxyType({})
+    ) -> bytes | None:
         connection = self._connection()
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
+            connection.request("GET", f"{path}?{urlencode(query)}" if query else path, headers=dict(headers))
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -102,6 +105,11 @@ class Engine:
         repository = f"{name[0]}{name[1]}{name[2].partition(':')[0]}@"
         known = (digest for digest in found.get("RepoDigests") or [] if digest.startswith(repository))
         return str(next(known, found["Id"]))
+
+    def digest(self, reference: str, headers: Mapping[str, str]) -> str:
+        """The digest that a registry has under this name now; empty when it has none. `headers` say who asks."""
+        body = self._ask(f"/distribution/{quote(reference, safe='/:@')}/json", {}, headers)
+        return str(json.loads(body)["Descriptor"]["digest"]) if body else ""
 
     def stats(self, container: str) -> dict[str, Any]:
         """What a container uses now; empty when it does not run."""

@@ -2,6 +2,7 @@
 
 ServiceError
 ├── ApiError             answered to a client as {"error": {"code", "message"}} with its status
+│   └── ModelUnavailableError  503, the language model cannot answer
 └── UnavailableError     a dependency is down or busy: worth another try later
     ├── EmbedderDownError
     └── VectorsDownError
@@ -25,6 +26,13 @@ class ApiError(ServiceError):
         super().__init__(f"{status} {code}")
 
 
+class ModelUnavailableError(ApiError):
+    """The language model cannot answer now; `why` is part of a sentence."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(503, "model_unavailable", f"The language model cannot answer right now ({why}).")
+
+
 class UnavailableError(ServiceError):
     """A dependency did not answer; nothing is lost, the work is repeated later."""
 
@@ -43,6 +51,16 @@ class EmbedderRefusedError(ServiceError):
 
 class VectorsRefusedError(ServiceError):
     """Chroma refused the request itself, for example a wrong dimension."""
+
+
+def search_refused() -> ApiError:
+    """What an asker is told of EmbedderRefusedError and VectorsRefusedError."""
+    return ApiError(
+        503,
+        "search_unavailable",
+        "The documents cannot be searched right now: the embedding model is missing or does not fit the stored "
+        "vectors. An administrator finds the reason in the log of the api service.",
+    )
 
 
 def not_found(what: str) -> ApiError:

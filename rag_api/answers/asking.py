@@ -1,22 +1,17 @@
-"""One question from its arrival to the kept answer."""
+"""One question from its arrival to the end of its answer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import anyio
-from fastapi.concurrency import run_in_threadpool
-
-from rag_api.access import User
-from rag_api.answers.chat import stream_chat
-from rag_api.answers.conversations import answer_keep, conversation_begin, conversation_history
+from rag_api.answers.chat import Token, stream_chat
 from rag_api.answers.ending import ending, whole_sentences
 from rag_api.answers.prompt import Message, Prompt, build_prompt, cited
-from rag_api.deps import visible_bases
+from rag_api.errors import EmbedderRefusedError, VectorsRefusedError, search_refused
 from rag_api.retrieval.fusion import spread
 from rag_api.retrieval.retrieve import Hit, Retrieval, hybrid
 from rag_api.services import Services
@@ -30,15 +25,24 @@ NOT_FOUND = "This is not in your documents: no passage in them answers the quest
 
 @dataclass(slots=True)
 class Answering:
-    """A question whose passages are known; `answer` grows while `tokens` is read."""
+    """A question whose passages are known; `answer` grows while `tokens` is read.
+
+    Attributes:
+        further: passages about the question that the model was not given.
+        wishes: options of the model's that the asker wants otherwise.
+        cut: whether the model had more to say than it was allowed to.
+        prompt_tokens: as the model counted them, an estimate until it says so; 0 when it is not asked.
+        answer_tokens: what it wrote.
+    """
 
     services: Services
-    conversation_id: UUID
     prompt: Prompt
     further: list[Hit]
-    """Passages about the question that the model was not given."""
+    wishes: Mapping[str, object]
     answer: str = ""
-    kept: bool = field(default=False, repr=False)
+    cut: bool = False
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
     @property
     def found(self) -> bool:
@@ -56,28 +60,28 @@ class Answering:
         return [{"n": n, **source(hit), "cited": n in named} for n, hit in enumerate(shown, start=1)]
 
     async def tokens(self) -> AsyncGenerator[str, None]:
-        """Yield the answer piece by piece; what has been read is kept also when the reader goes away.
+        """Yield the answer piece by piece.
 
         Raises:
-            ApiError: 503, the model cannot answer.
+            ModelUnavailableError: the model cannot answer.
         """
+        if not self.found:
+            self.answer = NOT_FOUND
+            yield NOT_FOUND
+            return
         try:
-            if not self.found:
-                self.answer = NOT_FOUND
-                yield NOT_FOUND
-                return
             async with aclosing(self._written()) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
-            with anyio.CancelScope(shield=True):
-                await run_in_threadpool(self._keep)
+            self.answer = self.answer.strip()
 
     async def _written(self) -> AsyncGenerator[str, None]:
-        settings = self.services.settings
-        async with aclosing(stream_chat(settings.ollama_url, settings.chat_model, self.prompt.messages)) as stream:
+        settings, messages = self.services.settings, self.prompt.messages
+        self.prompt_tokens = self.prompt.tokens
+        async with aclosing(stream_chat(settings.ollama_url, settings.chat_model, messages, self.wishes)) as stream:
             async for token in stream:
-                self.answer += token.text
+                self._take(token)
                 end = ending(self.answer)
                 if end is not None:
                     self.answer = self.answer[:end]
@@ -87,39 +91,38 @@ class Answering:
                 if token.cut:
                     self.answer = whole_sentences(self.answer)
 
-    def _keep(self) -> None:
-        self.answer = self.answer.strip()
-        if not self.answer or self.kept:
-            return
-        self.kept = True
-        with self.services.pool.connection() as connection:
-            answer_keep(
-                connection,
-                self.conversation_id,
-                answer=self.answer,
-                found=self.found,
-                sources=self.sources(),
-                model=self.model,
-            )
+    def _take(self, token: Token) -> None:
+        self.answer += token.text
+        self.answer_tokens += bool(token.text)
+        self.prompt_tokens = token.prompt_tokens or self.prompt_tokens
+        self.cut = token.cut
 
 
-def begin(
-    services: Services, user: User, question: str, *, base: UUID | None, conversation_id: UUID | None
+def find(
+    services: Services,
+    question: str,
+    bases: Sequence[UUID],
+    history: Sequence[Message],
+    *,
+    instructions: str = "",
+    wishes: Mapping[str, object] | None = None,
 ) -> Answering:
-    """Keep the question, find its passages and build the prompt; blocks.
+    """Find the passages of a question and build the prompt; blocks, and keeps nothing.
+
+    Args:
+        bases: the bases whose documents the asker may read.
 
     Raises:
-        ApiError: 404 for a base or a conversation that is not the user's to see.
-        UnavailableError: the embedder or Chroma does not answer; the question is kept already.
+        ApiError: 503, the embedder or Chroma refused.
+        UnavailableError: one of them does not answer.
     """
-    bases = visible_bases(services, user, base)
-    with services.pool.connection() as connection:
-        conversation = conversation_begin(connection, user, question, base_id=base, conversation_id=conversation_id)
-        history = conversation_history(connection, conversation)
-    retrieval = _retrieve(services, question, bases, history)
+    try:
+        retrieval = _retrieve(services, question, bases, history)
+    except (EmbedderRefusedError, VectorsRefusedError) as error:
+        raise search_refused() from error
     hits = spread(retrieval.convincing, lambda hit: hit.document_id)[:SOURCES]
-    prompt = build_prompt(question, hits, history)
-    return Answering(services, conversation, prompt, hits[len(prompt.used) :])
+    prompt = build_prompt(question, hits, history, instructions)
+    return Answering(services, prompt, hits[len(prompt.used) :], wishes or {})
 
 
 def source(hit: Hit) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def source(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _retrieve(services: Services, question: str, bases: list[UUID], history: list[Message]) -> Retrieval:
+def _retrieve(services: Services, question: str, bases: Sequence[UUID], history: Sequence[Message]) -> Retrieval:
     found = hybrid(services, question, bases, CANDIDATES)
     earlier = [message["content"] for message in history if message["role"] == "user"]
     if found.found or not earlier:

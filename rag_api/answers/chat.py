@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import httpx
 
 from rag_api.answers.prompt import ANSWER_TOKENS, CONTEXT_TOKENS, Message
-from rag_api.errors import ApiError
+from rag_api.errors import ModelUnavailableError
 
 # A cold model is loaded and the prompt evaluated before the first token comes.
 _TIMEOUT = httpx.Timeout(180, connect=3)
@@ -28,22 +28,19 @@ class Token:
     cut: bool = False
 
 
-def model_unavailable(why: str) -> ApiError:
-    """What the asker is told when there is no answer to be had now; the question is in the conversation by then."""
-    return ApiError(
-        503,
-        "model_unavailable",
-        f"The language model cannot answer right now ({why}). Your question is kept in the conversation; ask again.",
-    )
-
-
-async def stream_chat(url: str, model: str, messages: Sequence[Message]) -> AsyncGenerator[Token, None]:
+async def stream_chat(
+    url: str, model: str, messages: Sequence[Message], wishes: Mapping[str, object] | None = None
+) -> AsyncGenerator[Token, None]:
     """Yield the answer token by token; closing the iterator ends the generation on the server too.
 
+    Args:
+        wishes: options of Ollama's API that the asker wants otherwise than they are here.
+
     Raises:
-        ApiError: 503, the model server does not answer, is busy, lacks the model, or broke off.
+        ModelUnavailableError: the model server does not answer, is busy, lacks the model, or broke off.
     """
-    body = {"model": model, "messages": list(messages), "stream": True, "options": _OPTIONS}
+    options = {**_OPTIONS, **(wishes or {})}
+    body = {"model": model, "messages": list(messages), "stream": True, "options": options}
     try:
         async with (
             httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, verify=_tls()) as client,
@@ -55,9 +52,9 @@ async def stream_chat(url: str, model: str, messages: Sequence[Message]) -> Asyn
                 token, done = _token(line)
                 yield token
             if not done:
-                raise model_unavailable("it broke off in the middle")
+                raise ModelUnavailableError("it broke off in the middle")
     except httpx.TransportError as error:
-        raise model_unavailable("its server does not answer") from error
+        raise ModelUnavailableError("its server does not answer") from error
 
 
 @cache
@@ -70,17 +67,17 @@ async def _accepted(answer: httpx.Response, model: str) -> None:
         return
     await answer.aread()
     if answer.status_code == 404:
-        raise model_unavailable(f"the model {model} is not in the model server")
-    raise model_unavailable(f"its server answered {answer.status_code}")
+        raise ModelUnavailableError(f"the model {model} is not in the model server")
+    raise ModelUnavailableError(f"its server answered {answer.status_code}")
 
 
 def _token(line: str) -> tuple[Token, bool]:
     try:
         part = json.loads(line)
     except ValueError as error:
-        raise model_unavailable("its server sent something unreadable") from error
+        raise ModelUnavailableError("its server sent something unreadable") from error
     if "error" in part:
-        raise model_unavailable(str(part["error"])[:200])
+        raise ModelUnavailableError(str(part["error"])[:200])
     text = str(part.get("message", {}).get("content", ""))
     done = bool(part.get("done"))
     cut = done and part.get("done_reason") == "length"

@@ -13,6 +13,8 @@ from rag_api.db import Connection, Row
 from rag_api.errors import not_found
 
 _TITLE_CHARACTERS = 80
+# Messages before a question that the model may be reminded of.
+HISTORY = 4
 
 
 def conversation_begin(
@@ -59,11 +61,11 @@ def answer_keep(
     )
 
 
-def conversation_history(connection: Connection, conversation_id: UUID, limit: int = 4) -> list[Message]:
-    """The messages before the question just asked, oldest first, at most `limit`."""
+def conversation_history(connection: Connection, conversation_id: UUID) -> list[Message]:
+    """The messages before the question just asked, oldest first, at most HISTORY."""
     rows = connection.execute(
         "SELECT role, content FROM messages WHERE conversation_id = %s ORDER BY id DESC OFFSET 1 LIMIT %s",
-        (conversation_id, limit),
+        (conversation_id, HISTORY),
     ).fetchall()
     return [{"role": row["role"], "content": row["content"]} for row in reversed(rows)]
 

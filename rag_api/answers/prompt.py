@@ -49,7 +49,7 @@ def count_tokens(text: str) -> int:
     return max(len(_WORD.findall(text)) * 4 // 3, len(text) // 3)
 
 
-def build_prompt(question: str, hits: Sequence[Hit], history: Sequence[Message] = ()) -> Prompt:
+def build_prompt(question: str, hits: Sequence[Hit], history: Sequence[Message] = (), instructions: str = "") -> Prompt:
     """Put as many of the best passages before the question as the context holds, at most PASSAGES.
 
     The history is cut first, then the last passages; system instructions and question are always sent whole.
@@ -58,9 +58,11 @@ def build_prompt(question: str, hits: Sequence[Hit], history: Sequence[Message] 
         question: at most a few hundred words; the routes see to that.
         hits: best first.
         history: earlier messages of the conversation, oldest first.
+        instructions: what the asker wants of the answer besides, as short as a question; ours come first.
     """
+    system = f"{_SYSTEM} The asker adds: {instructions}" if instructions else _SYSTEM
     asked = f"Question: {question.strip()}"
-    room = CONTEXT_TOKENS - ANSWER_TOKENS - _cost(_SYSTEM) - _cost(asked)
+    room = CONTEXT_TOKENS - ANSWER_TOKENS - _cost(system) - _cost(asked)
     used: list[Hit] = []
     blocks: list[str] = []
     for hit in hits[:PASSAGES]:
@@ -72,7 +74,7 @@ def build_prompt(question: str, hits: Sequence[Hit], history: Sequence[Message] 
         blocks.append(block)
     recent = _recent(history, min(room, _HISTORY_TOKENS))
     content = "\n".join([*blocks, asked])
-    messages = [{"role": "system", "content": _SYSTEM}, *recent, {"role": "user", "content": content}]
+    messages = [{"role": "system", "content": system}, *recent, {"role": "user", "content": content}]
     tokens = sum(_cost(message["content"]) for message in messages)
     return Prompt(messages, used, min(len(hits), PASSAGES) - len(used), tokens)
 

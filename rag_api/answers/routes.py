@@ -11,13 +11,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
 
 from rag_api.answers import conversations
-from rag_api.answers.asking import Answering, begin, source
+from rag_api.answers.asking import source
+from rag_api.answers.keeping import KeptAnswering, begin
+from rag_api.answers.streams import event_stream, read_whole
 from rag_api.deps import ServicesDep, UserDep, require_internal, visible_bases
-from rag_api.errors import ApiError, EmbedderRefusedError, UnavailableError, VectorsRefusedError
+from rag_api.errors import ApiError, EmbedderRefusedError, UnavailableError, VectorsRefusedError, search_refused
 from rag_api.retrieval.retrieve import hybrid, nearest
 
 router = APIRouter()
@@ -126,7 +127,7 @@ def search(services: ServicesDep, user: UserDep, body: SearchRequest) -> SearchA
     try:
         retrieval = hybrid(services, body.question, bases, body.k)
     except (EmbedderRefusedError, VectorsRefusedError) as error:
-        raise _search_refused() from error
+        raise search_refused() from error
     return SearchAnswer(hits=[Hit(**source(hit)) for hit in retrieval.hits], found=retrieval.found)
 
 
@@ -138,21 +139,13 @@ async def ask(services: ServicesDep, user: UserDep, body: AskRequest, request: R
     `done` with what the plain call returns, or `error`. When the asker goes away the model stops.
     """
 
-    def start() -> Answering:
-        try:
-            return begin(services, user, body.question, base=body.base, conversation_id=body.conversation_id)
-        except (EmbedderRefusedError, VectorsRefusedError) as error:
-            raise _search_refused() from error
-
-    answering = await run_in_threadpool(start)
+    kept = await run_in_threadpool(
+        begin, services, user, body.question, base=body.base, conversation_id=body.conversation_id
+    )
     if body.stream:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_events(answering), media_type="text/event-stream", headers=headers)
-    async with aclosing(answering.tokens()) as tokens:
-        async for _token in tokens:
-            if await request.is_disconnected():
-                break
-    return _answer(answering)
+        return event_stream(_events(kept))
+    await read_whole(kept.tokens(), request)
+    return _answer(kept)
 
 
 @router.get("/api/conversations", tags=["answers"], summary="List conversations")
@@ -197,14 +190,14 @@ def search_everything(services: ServicesDep, body: FindRequest) -> SearchAnswer:
     try:
         retrieval = hybrid(services, body.question, bases, body.k)
     except (EmbedderRefusedError, VectorsRefusedError) as error:
-        raise _search_refused() from error
+        raise search_refused() from error
     return SearchAnswer(hits=[Hit(**source(hit)) for hit in retrieval.hits], found=retrieval.found)
 
 
-async def _events(answering: Answering) -> AsyncGenerator[str, None]:
-    yield _event("sources", _answer(answering).model_dump(mode="json", exclude={"answer"}))
+async def _events(kept: KeptAnswering) -> AsyncGenerator[str, None]:
+    yield _event("sources", _answer(kept).model_dump(mode="json", exclude={"answer"}))
     try:
-        async with aclosing(answering.tokens()) as tokens:
+        async with aclosing(kept.tokens()) as tokens:
             async for token in tokens:
                 yield _event("token", {"text": token})
     except ApiError as error:
@@ -212,28 +205,20 @@ async def _events(answering: Answering) -> AsyncGenerator[str, None]:
     except UnavailableError:
         yield _event("error", {"code": "unavailable", "message": "A part of the service does not answer; ask again."})
     else:
-        yield _event("done", _answer(answering).model_dump(mode="json"))
+        yield _event("done", _answer(kept).model_dump(mode="json"))
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def _answer(answering: Answering) -> Answer:
+def _answer(kept: KeptAnswering) -> Answer:
+    answering = kept.answering
     return Answer(
         answer=answering.answer,
         found=answering.found,
         sources=[Source(**item) for item in answering.sources()],
         left_out=answering.prompt.left_out,
-        conversation_id=answering.conversation_id,
+        conversation_id=kept.conversation_id,
         model=answering.model,
-    )
-
-
-def _search_refused() -> ApiError:
-    return ApiError(
-        503,
-        "search_unavailable",
-        "The documents cannot be searched right now: the embedding model is missing or does not fit the stored "
-        "vectors. An administrator finds the reason in the log of the api service.",
     )

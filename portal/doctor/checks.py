@@ -10,6 +10,7 @@ from portal.runtime.errors import StackRuntimeError
 
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
+    installation.check_stacks,
     machine.check_python,
     machine.check_tools,
     containers.check_docker,

@@ -47,6 +47,7 @@ class Subject:
         groups: the control plane (where it is processes of this host) and the stacks.
         hosts: names that must be found, e.g. of a repository's server.
         base_port: lowest port of the installation; None where nobody chose one yet.
+        unread: what is wrong with the files of stacks that cannot be read, and so are not among the groups.
         recorded: what services did by themselves in the last day, by stack, as far as the portal wrote it down.
     """
 
@@ -56,6 +57,7 @@ class Subject:
     hosts: Sequence[str] = ()
     base_port: int | None = None
     certificates: Path | None = None
+    unread: Sequence[Finding] = ()
     recorded: Mapping[str, Sequence[Happening]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

@@ -18,6 +18,11 @@ from portal.runtime.supervisor import Supervisor
 EXPIRING_DAYS = 21
 
 
+def check_stacks(subject: Subject) -> Iterator[Finding]:
+    """Those whose files cannot be read; nothing else can be said of them."""
+    yield from subject.unread
+
+
 def check_ports(subject: Subject) -> Iterator[Finding]:
     taken = {p: who for group in subject.groups for p, who in subject.runtime.taken_ports(group).items()}
     for port, holder in sorted(taken.items()):
@@ -30,14 +35,13 @@ def check_ports(subject: Subject) -> Iterator[Finding]:
 
 
 def check_permissions(subject: Subject) -> Iterator[Finding]:
-    var, before = existing(subject.paths.var), 0
+    var = existing(subject.paths.var)
     if not os.access(var, os.R_OK | os.X_OK) or (not subject.in_containers and not os.access(var, os.W_OK)):
         yield Finding("permissions", ERROR, f"{var} is not writable for uid {os.getuid()}", "run as its owner")
         return
-    for finding in (*_open_secrets(subject), *_closed_volumes(subject)):
-        before += 1
-        yield finding
-    if not before:
+    wrong = [*_open_secrets(subject), *_closed_volumes(subject)]
+    yield from wrong
+    if not wrong:
         yield Finding("permissions", OK, f"{var} is writable, secrets are private")
 
 

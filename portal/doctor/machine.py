@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from backups import process
@@ -26,6 +28,7 @@ BACK_SECONDS = 300.0
 NAME_SECONDS = 3.0
 NEEDED_FILES, NEEDED_BACKLOG = 1024, 511
 KERNEL = Path("/proc/sys")
+NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def check_python(_: Subject) -> Iterator[Finding]:
@@ -46,10 +49,10 @@ def check_tools(subject: Subject) -> Iterator[Finding]:
 
 def _runs(name: str, argv: list[str]) -> Finding:
     try:
-        said = process.run(argv, timeout=20).stdout.strip().splitlines()[0]
+        said = process.run(argv, timeout=20).stdout.strip().partition("\n")[0]
     except process.ProcessError as error:
         return Finding(name, ERROR, str(error), "remove it from var/tools/bin; manage.py up fetches it again")
-    return Finding(name, OK, said)
+    return Finding(name, OK, said or argv[0])
 
 
 def check_disk(subject: Subject) -> Iterator[Finding]:
@@ -73,7 +76,7 @@ def check_memory(_: Subject) -> Iterator[Finding]:
 
 def check_gpu(_: Subject) -> Iterator[Finding]:
     """NVIDIA only: what the model servers here can use."""
-    if not Path("/proc/driver/nvidia/version").exists():
+    if not NVIDIA.exists():
         yield Finding("gpu", OK, "none; models run on the processors")
         return
     query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader"]
@@ -83,8 +86,11 @@ def check_gpu(_: Subject) -> Iterator[Finding]:
         yield Finding("gpu", WARNING, f"its driver does not answer: {error}", "install or update NVIDIA's driver")
         return
     for line in told:
-        name, free, total = (part.strip() for part in line.split(","))
-        yield Finding("gpu", OK, f"{name}, {free} free of {total}")
+        name, *memory = (part.strip() for part in line.rsplit(",", 2))
+        if len(memory) == 2:
+            yield Finding("gpu", OK, f"{name}, {memory[0]} free of {memory[1]}")
+        else:
+            yield Finding("gpu", WARNING, f"its driver says: {line}", "install or update NVIDIA's driver")
 
 
 def check_clock(subject: Subject) -> Iterator[Finding]:
@@ -101,7 +107,15 @@ def check_clock(subject: Subject) -> Iterator[Finding]:
 def _last_written(var: Path) -> float:
     """When a file that each start writes was written; 0 before the first one."""
     files = [*var.glob("control/state.json"), *var.glob("stacks/*/state.json"), *var.glob("run/*")]
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    return max(map(_written, files), default=0.0)
+
+
+def _written(file: Path) -> float:
+    # Files of programs that run come and go.
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_mtime if S_ISREG(found.st_mode) else 0.0
+    return 0.0
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:

@@ -51,11 +51,15 @@ def _is_short(item: Happening) -> bool:
 def _condition(group: StackSpec, status: ServiceStatus) -> Iterator[Finding]:
     if status.state in (State.UNHEALTHY, State.FAILED):
         named = f"{group.project}/{status.service}"
-        remedy = f"read manage.py logs {named}; manage.py up starts it again"
         text = f"{named} is {status.state}: {status.detail}".rstrip(": ")
         # The control plane cannot be started from a page of its own.
-        fix = "" if group.project == CONTROL else f"start:{status.service}"
-        yield Finding("service", ERROR, text, remedy, fix)
+        fix = "" if group.project == CONTROL else f"start:{named}"
+        again = "manage.py up" if group.foreign is None else f"manage.py stacks start {group.project}"
+        yield Finding("service", ERROR, text, f"{_read_log(group, named)}; {again} starts it again", fix)
+
+
+def _read_log(group: StackSpec, named: str) -> str:
+    return f"read manage.py logs {named}" if group.foreign is None else "read its log on the page of its stack"
 
 
 def _ends(group: StackSpec, status: ServiceStatus, happened: list[Happening]) -> Iterator[Finding]:
@@ -69,7 +73,7 @@ def _ends(group: StackSpec, status: ServiceStatus, happened: list[Happening]) ->
     if ways:
         how = ", ".join(f"{way} ({_times(count)})" for way, count in ways.most_common())
         text = f"{named} ended by itself in the last day: {how}"
-        yield Finding("service", WARNING, text, f"read manage.py logs {named} for what came before")
+        yield Finding("service", WARNING, text, f"{_read_log(group, named)} for what came before")
 
 
 def _times(count: int) -> str:

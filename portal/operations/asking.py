@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -18,7 +19,10 @@ from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from portal.operations.errors import OperationError, OperationFailed
+from portal.operations.faults import runtime_faults
 from portal.operations.queue import send
+
+log = logging.getLogger(__name__)
 
 TASK = "portal.operations.answer"
 KEPT_SECONDS = 60
@@ -65,9 +69,14 @@ def answer(token: str, name: str, given: Mapping[str, Any]) -> None:
     """The worker's part: carry it out, and leave the answer where the other one waits."""
     importlib.import_module(name.partition(":")[0])
     try:
-        told = {"value": _asked[name](**given)}
+        with runtime_faults():
+            told = {"value": _asked[name](**given)}
     except OperationError as failed:
         told = {"error": {**failed.as_dict(), "data": failed.data}}
+    except Exception as error:  # whoever asked must not wait for what will not come
+        log.exception("%s could not be answered", name)
+        message = f"The worker could not do it: {type(error).__name__}."
+        told = {"error": {"code": "unexpected", "message": message, "remedy": "Its log says why."}}
     with _queue(KEPT_SECONDS) as queue:
         queue.rpush(_key(token), json.dumps(told))
         queue.expire(_key(token), KEPT_SECONDS)

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from portal.operations import asking
 from portal.operations.asking import WorkerSilent, answer, by_worker
 from portal.operations.errors import OperationFailed, OperationRefused
+from portal.runtime.errors import StackFileError
 from tests.support import servers
 
 Sent = list[tuple[str, str, dict[str, Any]]]
@@ -24,6 +25,11 @@ def doubled(*, number: int) -> dict[str, int]:
     if number < 0:
         raise OperationRefused("It is negative.", code="negative", remedy="Take another.", data={"number": number})
     return {"doubled": 2 * number}
+
+
+@by_worker(patience=5)
+def broken(*, foreseen: bool) -> None:
+    raise StackFileError("services", "expected a mapping") if foreseen else ZeroDivisionError("marker-4711")
 
 
 @by_worker(patience=0.3)
@@ -71,6 +77,15 @@ def test_an_error_comes_back_with_its_code_and_remedy() -> None:
     told = failed.value
     assert (told.code, told.message, told.remedy) == ("negative", "It is negative.", "Take another.")
     assert told.data == {"number": -1}
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_what_goes_wrong_in_the_worker_is_told_at_once() -> None:
+    with pytest.raises(OperationFailed, match="services: expected a mapping"):
+        broken(foreseen=True)
+    with pytest.raises(OperationFailed, match=r"The worker could not do it: ZeroDivisionError\.") as failed:
+        broken(foreseen=False)
+    assert (failed.value.code, failed.value.remedy) == ("unexpected", "Its log says why.")
 
 
 @pytest.mark.usefixtures("elsewhere")

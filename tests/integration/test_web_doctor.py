@@ -9,9 +9,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from portal.core import places
 from portal.core.models import AuditEntry
 from portal.operations import worker
 from portal.operations.models import Operation, State
+from portal.stacks.models import Stack
 from portal.watch.models import Event, EventKind
 from portal.watch.selectors import happenings_lately
 from tests.support import portal_web
@@ -40,11 +42,26 @@ def test_an_open_secret_is_found_and_closed_at_a_click(operator: Client, tmp_pat
 
 
 def test_a_service_is_started_from_its_finding(operator: Client) -> None:
-    operator.post("/doctor/fix/", {"fix": "start:api"})
-    assert Operation.objects.get(kind="stack.start").params == {"service": "api"}
+    Stack.objects.create(name="second")
+    operator.post("/doctor/fix/", {"fix": "start:second/api"})
+    made = Operation.objects.get(kind="stack.start")
+    assert (made.target, made.params) == ("stack:second", {"service": "api"})
 
 
-@pytest.mark.parametrize("fix", ["", "rm -rf", "leftovers;", "start:mainframe"])
+def test_a_stack_whose_file_is_broken_is_a_finding_among_the_others(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "stack.yaml"
+    broken.write_text("services: 3")
+    monkeypatch.setattr(type(places.runtime().paths), "stack_file", property(lambda _: broken))
+    text = operator.get("/doctor/").content.decode()
+    assert "rag: services: expected" in text
+    assert "free of" in text
+
+
+@pytest.mark.parametrize(
+    "fix", ["", "rm -rf", "leftovers;", "start:rag/mainframe", "start:mainframe/api", "start:rag/", "start:api"]
+)
 def test_nonsense_mends_nothing(operator: Client, fix: str) -> None:
     before = Operation.objects.count()
     assert operator.post("/doctor/fix/", {"fix": fix}).headers["Location"] == "/doctor/"

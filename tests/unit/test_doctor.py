@@ -21,6 +21,7 @@ from portal.doctor.fixes import close_secrets
 from portal.doctor.hosts import hosts_of
 from portal.doctor.symptoms import Classic, symptoms
 from portal.runtime.fake import FakeRuntime
+from portal.runtime.foreign import Foreign
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Happened, Happening
 from portal.runtime.spec import StackSpec
@@ -240,6 +241,25 @@ def test_limits_of_the_kernel(subject: Subject, tmp_path: Path, monkeypatch: pyt
     assert all(finding.remedy for finding in found)
 
 
+@pytest.mark.parametrize(
+    ("said", "state", "message"),
+    [
+        ("NVIDIA L4, 2 GiB, 24 GiB", OK, "NVIDIA L4, 2 GiB free of 24 GiB"),
+        ("Card, the second, 2 GiB, 24 GiB", OK, "Card, the second, 2 GiB free of 24 GiB"),
+        ("No devices were found", WARNING, "its driver says: No devices were found"),
+    ],
+)
+def test_what_a_driver_of_graphics_cards_says(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, state: str, message: str
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "NVIDIA", program)
+    assert [(found.state, found.message) for found in machine.check_gpu(subject)] == [(state, message)]
+
+
 @pytest.fixture
 def running(subject: Subject) -> Placed:
     assert isinstance(subject.runtime, Placed)
@@ -283,8 +303,27 @@ def test_a_failed_service_can_be_started_from_its_finding(subject: Subject, runn
     running.stop(subject.groups[0], services=["store"])
     running._stack(subject.groups[0]).failed["store"] = "gave up starting"
     found = {finding.name: finding for finding in services.check_services(subject)}
-    assert found["service"].fix == "start:store"
+    assert found["service"].fix == "start:tiny/store"
     assert "gave up starting" in found["service"].message
+    assert found["service"].remedy == "read manage.py logs tiny/store; manage.py up starts it again"
+
+
+def test_a_failed_service_of_somebody_elses_project_is_started_with_its_own_stack(
+    subject: Subject, running: Placed
+) -> None:
+    running._stack(subject.groups[0]).failed["store"] = "gave up starting"
+    running.stop(subject.groups[0], services=["middle"])
+    running._stack(subject.groups[0]).up.pop("store")
+    shop = replace(subject.groups[0], foreign=Foreign(("compose.yaml",)))
+    found = {finding.name: finding for finding in services.check_services(replace(subject, groups=[shop]))}
+    assert found["service"].remedy.endswith("manage.py stacks start tiny starts it again")
+
+
+def test_a_stack_whose_files_cannot_be_read_keeps_nothing_else_from_being_looked_at(subject: Subject) -> None:
+    broken = Finding("stack", ERROR, "shop: services: expected a mapping", "correct the file")
+    found = examine(replace(subject, unread=[broken]))
+    assert found[0] == broken
+    assert len(found) > 5
 
 
 def test_everything_has_a_remedy_and_a_check_that_fails_is_a_finding(

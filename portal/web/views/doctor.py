@@ -14,7 +14,6 @@ from portal.stacks.models import Stack
 from portal.vaults.models import Repository
 from portal.web.actions import start
 from portal.web.pages import operators_only, page
-from portal.web.services import stack_or_404
 
 
 @require_safe
@@ -39,7 +38,8 @@ def doctor_fix(request: HttpRequest) -> HttpResponse:
     fix = request.POST.get("fix", "")
     if fix == "clean-up":
         return redirect("clean-up")
-    name, _, service = fix.partition(":")
-    if name == "start":
-        return start(request, "stack.start", stack_or_404().target, {"service": service}, back="doctor")
+    name, _, wanted = fix.partition(":")
+    stack, _, service = wanted.partition("/")
+    if name == "start" and service:
+        return start(request, "stack.start", f"stack:{stack}", {"service": service}, back="doctor")
     return start(request, "doctor.fix", MACHINE, {"fix": fix}, back="doctor")

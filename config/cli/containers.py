@@ -25,12 +25,13 @@ UID = 1000
 HOME_LABEL = "ragkeep.home"
 # Below the folder of all state: what containers mount and write.
 FOLDERS = (
-    *("control", "control/secrets", "control/secrets/releases", "control/trees", "control/pending", "stacks"),
+    *("control", "control/secrets", "control/secrets/releases", "control/secrets/projects", "control/trees"),
+    *("control/pending", "stacks", "known"),
     *("operations", "operations/cache", "repositories", "restored", "run"),
 )
 # Folders of a stack that hold its secrets.
 COVERED = ("secrets", "compose/secrets")
-OWNED = ("control", "stacks", "operations", "repositories", "restored", "run")
+OWNED = ("control", "stacks", "known", "operations", "repositories", "restored", "run")
 COMMAND = ("python", "-m", "config.cli.main")
 # What they say is compared with what runs: the files of this checkout, as it is now.
 READING_FILES = ("plan", "deploy")

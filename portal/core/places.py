@@ -47,11 +47,16 @@ def stack_spec(name: str) -> StackSpec:
         StackFileError: the file is not valid.
     """
     paths = runtime().paths
-    if (foreign := read_foreign(paths.root(name))) is not None:
+    if (foreign := read_foreign(known_folder(name))) is not None:
         return foreign_spec(name, paths.root(name), foreign)
     file, *overlays = stack_files(paths.root(name), paths.stack_file)
     spec, before = load_stack(file, project=name), read_state(paths.root(name))
     return spec.derive(listen=before.listen if before else None, overlays=overlays)
+
+
+def known_folder(name: str) -> Path:
+    """Where it stands what a project of somebody else consists of: all of it that those who show pages may read."""
+    return Path(settings.VAR_DIR) / "known" / name
 
 
 def arena_overlays(live: StackSpec) -> list[Path]:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from config import chosen
@@ -311,3 +312,53 @@ def test_the_portal_file_describes_what_runs() -> None:
     spec = load_stack(REPO / "compose" / "portal.yaml")
     assert list(spec.services) == ["database", "queue", "dockerproxy", "web", "worker", "beat"]
     assert spec.service("web").ports == {8000: 2}
+
+
+# Who sees what of the state
+
+
+def mounts_of(service: str) -> dict[str, str]:
+    """What a service of the portal has of the state: path -> `rw`, `ro`, or `nothing` where it is covered."""
+    tree = yaml.safe_load((REPO / "compose" / "portal.yaml").read_text())["services"][service]
+    found = dict[str, str]()
+    for entry in tree.get("volumes", []):
+        text = entry.replace("${RAGKEEP_NAME:-rag}", "rag").replace("${RAGKEEP_VAR}", str(VAR))
+        source, _, rest = text.partition(":")
+        if source.startswith(str(VAR)):
+            found[source] = "ro" if rest.endswith(":ro") else "rw"
+    for entry in tree.get("tmpfs", []):
+        text = entry.replace("${RAGKEEP_NAME:-rag}", "rag").replace("${RAGKEEP_VAR}", str(VAR))
+        found[text.partition(":")[0]] = "nothing"
+    return found
+
+
+def seen_by(service: str, path: str) -> str:
+    """How the service sees a file of the state."""
+    found = mounts_of(service)
+    outer = [folder for folder in found if (VAR / path).is_relative_to(folder)]
+    return found[max(outer, key=len)] if outer else "nothing"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["stacks/shop/source/.env", "stacks/shop/compose/compose.json", "stacks/shop/compose/secrets/x",
+     "stacks/shop/state.json", "control/secrets/projects/shop.git", "control/secrets/projects/shop.pending",
+     "control/secrets/releases/shop-1.sealed", "stacks/rag/secrets/redis_password", "stacks/drill-x/secrets/y"],
+)  # fmt: skip
+def test_secrets_of_stacks_are_for_the_worker_alone(path: str) -> None:
+    assert {name: seen_by(name, path) for name in ("web", "beat", "dockerproxy", "worker")} == {
+        "web": "nothing", "beat": "nothing", "dockerproxy": "nothing", "worker": "rw",
+    }  # fmt: skip
+
+
+def test_those_who_show_pages_know_the_stacks_and_hand_values_over() -> None:
+    assert seen_by("web", "known/shop/foreign.json") == "ro"
+    assert seen_by("web", "control/pending/handed/x") == "rw"
+
+
+def test_everything_that_the_portal_mounts_is_made_first(tmp_path: Path) -> None:
+    containers.prepare_folders(tmp_path, "rag")
+    wanted = {Path(path).relative_to(VAR) for service in ("web", "worker", "beat") for path in mounts_of(service)
+              if path.startswith(str(VAR))}  # fmt: skip
+    assert wanted
+    assert [str(path) for path in wanted if not (tmp_path / path).is_dir()] == []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 import secrets
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -17,12 +17,12 @@ from django.utils import timezone
 from backups.secret import Secret
 from portal.core.models import AuditEntry
 from portal.core.services import audit
-from portal.operations.errors import OperationRefused
+from portal.operations.asking import by_worker
+from portal.operations.errors import OperationFailed, OperationRefused
 from portal.operations.models import Operation
 from portal.operations.services import operation_start
-from portal.runtime.compose.record import write_private
 from portal.stacks.models import Project
-from portal.stacks.projects.sources import secret_folder
+from portal.stacks.projects.secretfiles import HOOK, PATIENCE_SECONDS, secret_file, secret_keep
 
 WINDOW = timedelta(minutes=15)
 WRONG, CALLED = "project.hook_refused", "project.hook"
@@ -39,17 +39,16 @@ class HookRefused(OperationRefused):
         self.status = status
 
 
-def secret_file(stack: str) -> Path:
-    """The secret that a call has to know."""
-    return secret_folder() / f"{stack}.hook"
-
-
 def hook_renew(*, project: Project, user: User | None = None) -> Secret:
-    """Make a new secret; the one before opens nothing any more. It is shown once."""
+    """Make a new secret; the one before opens nothing any more. It is shown once.
+
+    Raises:
+        OperationFailed: the worker did not take it; the one before goes on.
+    """
     fresh = secrets.token_urlsafe(TOKEN_BYTES)
     with transaction.atomic():
         audit(action="project.hook_renewed", target=project.stack.target, user=user)
-        write_private(secret_file(project.stack.name), fresh + "\n")
+        secret_keep(stack=project.stack.name, kind=HOOK, text=fresh + "\n")
     return Secret(fresh)
 
 
@@ -86,15 +85,26 @@ def hook_called(*, name: str, address: str, token: str, signature: str, body: by
 
 
 def _knows(stack: str, token: str, signature: str, body: bytes) -> bool:
+    """Whether the call knows the secret, which the worker alone does; a token goes to it as a digest."""
+    told = base64.b64encode(body).decode() if signature else ""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    try:
+        return _proven(stack=stack, token=digest, signature=signature, body=told)
+    except OperationFailed as failed:
+        raise HookRefused(503, failed.message) from None
+
+
+@by_worker(patience=PATIENCE_SECONDS)
+def _proven(*, stack: str, token: str, signature: str, body: str) -> bool:
     """Compared in the same time however much of it is right, and whether there is such a stack or not."""
     try:
-        known = Secret.from_file(secret_file(stack)).reveal() if stack else ""
+        known = Secret.from_file(secret_file(stack, HOOK)).reveal() if stack else ""
     except (OSError, ValueError):
         known = ""
     expected = known or secrets.token_urlsafe(TOKEN_BYTES)
-    digest = "sha256=" + hmac.new(expected.encode(), body, hashlib.sha256).hexdigest()
-    by_token = hmac.compare_digest(token.encode(), expected.encode())
-    by_signature = hmac.compare_digest(signature.encode(), digest.encode())
+    digest = "sha256=" + hmac.new(expected.encode(), base64.b64decode(body), hashlib.sha256).hexdigest()
+    by_token = hmac.compare_digest(token, hashlib.sha256(expected.encode()).hexdigest())
+    by_signature = bool(signature) and hmac.compare_digest(signature.encode(), digest.encode())
     return bool(known) and (by_token or by_signature)
 
 

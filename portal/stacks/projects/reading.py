@@ -9,6 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from portal.core import places
+from portal.operations.asking import by_worker
 from portal.operations.errors import OperationRefused
 from portal.runtime.compose import ComposeRuntime
 from portal.runtime.compose.foreign.description import read_foreign, write_foreign
@@ -21,6 +22,7 @@ from portal.runtime.spec import StackSpec
 from portal.stacks.models import Project, Stack
 
 DOTENV = ".env"
+PATIENCE_SECONDS = 15.0
 
 
 def compose_runtime() -> ComposeRuntime:
@@ -40,8 +42,7 @@ def project_read(project: Project) -> Mapping[str, Any]:
         StackFileError: they are not what can be run; kept with the project too, and nothing else changes.
         StackRuntimeError: the engine or Compose is not there.
     """
-    name, root = project.stack.name, places.runtime().paths.root(project.stack.name)
-    spec = places.stack_spec(name)
+    spec = places.stack_spec(project.stack.name)
     assert spec.foreign is not None
     try:
         model, view = model_of(spec)
@@ -49,7 +50,7 @@ def project_read(project: Project) -> Mapping[str, Any]:
         Project.objects.filter(pk=project.pk).update(fault=fault_of(fault))
         raise
     titles = titles_of(model)
-    write_foreign(root, replace(spec.foreign, services=titles, once=ending(model)))
+    write_foreign(places.known_folder(spec.project), replace(spec.foreign, services=titles, once=ending(model)))
     told = [str(need) for need in needs_of(view, dict(model))]
     Project.objects.filter(pk=project.pk).update(fault={}, needs=told, fetched_at=timezone.now())
     project.refresh_from_db()
@@ -99,7 +100,7 @@ def demand_fetched(stack: Stack) -> None:
         OperationRefused: its files were never here.
     """
     project = project_of(stack.name)
-    if project is not None and read_foreign(places.runtime().paths.root(stack.name)) is None:
+    if project is not None and project.fetched_at is None and not project.fault:
         raise OperationRefused(
             f"The files of {stack.name} are not here yet.",
             code="not_fetched",
@@ -111,10 +112,22 @@ def not_granted(project: Project) -> list[str]:
     return [need for need in project.needs if need not in project.granted]
 
 
+@by_worker(patience=PATIENCE_SECONDS)
+def describe_first(*, stack: str, files: list[str], profiles: list[str]) -> None:
+    """Keep that the stack is somebody else's project, before there are files of it: nobody may take it for one of the
+    product's own.
+
+    Raises:
+        OperationFailed: the worker is not there.
+    """
+    if read_foreign(places.known_folder(stack)) is None:
+        write_foreign(places.known_folder(stack), Foreign(tuple(files), (DOTENV,), tuple(profiles)))
+
+
 def describe(project: Project, files: list[str], *, env_files: list[str] | None = None, home: str = "") -> None:
     """Keep which files make up the project; its services stay known as they were."""
-    root = places.runtime().paths.root(project.stack.name)
-    before = read_foreign(root)
+    known = places.known_folder(project.stack.name)
+    before = read_foreign(known)
     fresh = Foreign(
         files=tuple(files),
         env_files=tuple([DOTENV] if env_files is None else env_files),
@@ -123,4 +136,4 @@ def describe(project: Project, files: list[str], *, env_files: list[str] | None 
         services=before.services if before else {},
         once=before.once if before else (),
     )
-    write_foreign(root, fresh)
+    write_foreign(known, fresh)

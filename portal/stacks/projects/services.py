@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from portal.core import places
 from portal.core.services import audit
 from portal.operations.errors import InputInvalid, OperationRefused
 from portal.runtime.compose.containers import PROJECT
-from portal.runtime.compose.record import write_private
 from portal.stacks.models import Project, ProjectKind, Stack, StackState
-from portal.stacks.projects import git, hooks
+from portal.stacks.projects import git
 from portal.stacks.projects.adoption import project_running
-from portal.stacks.projects.reading import compose_runtime
-from portal.stacks.projects.sources import token_file, upload_file
+from portal.stacks.projects.checkout import DEFAULT_FILES
+from portal.stacks.projects.reading import compose_runtime, describe_first
+from portal.stacks.projects.secretfiles import GIT, forget_all, secret_keep
+from portal.stacks.projects.sources import upload_file
 from portal.stacks.releases import kept_images
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -75,6 +76,7 @@ def project_add(wanted: Wanted, *, token: Secret | None = None, user: User | Non
     Raises:
         InputInvalid: something of it cannot be.
         OperationRefused: there is a stack of that name, or a project that runs and is not to be adopted.
+        OperationFailed: the worker does not answer; nothing was added.
         StackRuntimeError: the engine does not answer.
     """
     demand_compose()
@@ -100,9 +102,10 @@ def project_add(wanted: Wanted, *, token: Secret | None = None, user: User | Non
             files=list(wanted.files),
             profiles=list(wanted.profiles),
         )
+        describe_first(stack=stack.name, files=list(wanted.files) or [DEFAULT_FILES[0]], profiles=list(wanted.profiles))
         audit(action="project.added", target=stack.target, user=user, data={"kind": wanted.kind, "place": wanted.place})
         if token is not None:
-            write_private(token_file(stack.name), git.credentials_line(wanted.place, token.reveal()))
+            secret_keep(stack=stack.name, kind=GIT, text=git.credentials_line(wanted.place, token.reveal()))
     return project
 
 
@@ -172,9 +175,9 @@ def project_erase(project: Project, *, stop: bool, data: bool) -> list[str]:
     runtime.let_images_go([image for release in releases for image in kept_images(release)])
     for release in releases:
         Path(release.sealed_file).unlink(missing_ok=True)
-    for file in (token_file(name), hooks.secret_file(name), upload_file(name)):
-        with suppress(FileNotFoundError):
-            file.unlink()
+    forget_all(name)
+    upload_file(name).unlink(missing_ok=True)
+    shutil.rmtree(places.known_folder(name), ignore_errors=True)
     project.stack.delete()
     if data:
         return [f"the folder {project.place}"] if project.kind in (ProjectKind.FOLDER, ProjectKind.ADOPTED) else []

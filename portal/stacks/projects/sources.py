@@ -17,6 +17,7 @@ from portal.stacks.models import Project, ProjectKind
 from portal.stacks.projects import checkout, git
 from portal.stacks.projects.checkout import Intake
 from portal.stacks.projects.reading import compose_runtime, describe
+from portal.stacks.projects.secretfiles import GIT, secret_file
 
 INCOMING = "incoming"
 LISTING = "source.json"
@@ -82,7 +83,7 @@ def _from_git(ctx: Context, project: Project, taken: Intake, work: Path) -> None
     if project.place.startswith("file://") and not below_roots(Path(project.place.removeprefix("file://"))):
         raise OperationFailed(f"{project.place} is not below a folder that projects may come from.", code="not_allowed")
     ctx.progress("Fetching the repository")
-    token = token_file(project.stack.name)
+    token = secret_file(project.stack.name, GIT)
     project.revision = git.clone(project.place, project.branch, work / "git", token if token.is_file() else None)
     inner = (work / "git" / project.folder).resolve()
     if (work / "git").resolve() not in (inner, *inner.parents) or not inner.is_dir():
@@ -99,18 +100,6 @@ GETTERS: dict[str, Callable[[Context, Project, Intake, Path], None]] = {
 
 def upload_file(stack: str) -> Path:
     """Where an uploaded project waits to be taken in."""
-    folder = Path(settings.VAR_DIR) / "control" / "uploads"
+    folder = Path(settings.VAR_DIR) / "control" / "pending" / "uploads"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder / stack
-
-
-def token_file(stack: str) -> Path:
-    """The credentials for a project's Git repository, as git itself reads them."""
-    return secret_folder() / f"{stack}.git"
-
-
-def secret_folder() -> Path:
-    """Where secrets of projects are; for the portal's account alone."""
-    folder = Path(settings.VAR_DIR) / "control" / "secrets" / "projects"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder

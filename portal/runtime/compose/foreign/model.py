@@ -73,7 +73,9 @@ def resolved(docker: Docker, view: View) -> Model:
     known = Foreign(foreign.files, tuple(present), foreign.profiles)
     command = model_command(view.spec.project, folder, known)
     try:
-        told = docker.run(command, variables={**view.state.settings, **NOTHING_REMOTE}, timeout=COMMAND_SECONDS)
+        # One that is empty was taken back: the project's own files say what it is.
+        given = {name: value for name, value in view.state.settings.items() if value}
+        told = docker.run(command, variables={**given, **NOTHING_REMOTE}, timeout=COMMAND_SECONDS)
     except ComposeFailedError as error:
         if not docker.has_compose:
             raise ComposeMissingError from None

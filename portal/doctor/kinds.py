@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from portal.doctor.fixes import FIXES, TITLES
 from portal.doctor.subject import subject
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed, OperationRefused
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
+from portal.operations.registry import Outcome, Params, alone, operation_kind
 from portal.stacks.models import Stack
 
 MACHINE = "machine:this"
-
-
-def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
 
 
 def _joins(_target: str, params: Params) -> str:
@@ -27,7 +21,7 @@ def _check(target: str, params: Params) -> None:
         raise OperationRefused("There is no such remedy.", remedy="Follow what the finding says.")
 
 
-@operation_kind("doctor.fix", title="Put right", claims=_claims, joins=_joins, check=_check)
+@operation_kind("doctor.fix", title="Put right", claims=alone, joins=_joins, check=_check)
 def doctor_fix(ctx: Context) -> Outcome:
     """Params `fix`: which; doing it again does nothing."""
     name = str(ctx.params["fix"])

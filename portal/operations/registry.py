@@ -43,6 +43,16 @@ Handler = Callable[["Context"], Outcome]
 Claims = Callable[[str, Params], Sequence[ClaimOn]]
 
 
+def alone(target: str, _params: Params) -> Sequence[ClaimOn]:
+    """What a kind holds that has its target to itself."""
+    return [exclusive(target)]
+
+
+def unclaimed(_target: str, _params: Params) -> Sequence[ClaimOn]:
+    """What a kind holds that only looks."""
+    return []
+
+
 def _no_params(_target: str, _params: Params) -> str:
     return ""
 

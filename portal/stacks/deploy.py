@@ -8,33 +8,20 @@ from django.db import DatabaseError
 
 from portal.core import places
 from portal.operations.context import Context
-from portal.operations.errors import Cancelled, Fenced, InputInvalid, OperationFailed, OperationRefused
+from portal.operations.errors import Cancelled, Fenced, InputInvalid, OperationFailed
 from portal.operations.faults import runtime_faults
 from portal.operations.giving_up import describe, first_failure
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
+from portal.operations.registry import Outcome, Params, alone, operation_kind, unclaimed
 from portal.runtime.protocol import Problem, Rendered, ServiceStatus
 from portal.runtime.spec import StackSpec
-from portal.stacks.models import Stack
 from portal.stacks.pending import pending_drop, pending_get
 from portal.stacks.plans import plan_report
 from portal.stacks.projects.reading import consent_problems, demand_fetched
 from portal.stacks.releases import release_current, spec_of
 from portal.stacks.rollout import Rollout, Source
+from portal.stacks.selectors import stack_of
 
 NOTE_LENGTH = 500
-
-
-def stack_of(target: str) -> Stack:
-    """The stack that `stack:NAME` names.
-
-    Raises:
-        OperationRefused: there is none.
-    """
-    name = target.partition(":")[2]
-    found = Stack.objects.filter(name=name).first()
-    if found is None:
-        raise OperationRefused(f"There is no stack called {name}.", remedy="`python3 manage.py up` makes one.")
-    return found
 
 
 def check_note(params: Params) -> None:
@@ -49,14 +36,6 @@ def check_note(params: Params) -> None:
 def _check(target: str, params: Params) -> None:
     demand_fetched(stack_of(target))
     check_note(params)
-
-
-def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
-
-
-def _nothing(_target: str, _params: Params) -> Sequence[ClaimOn]:
-    return []
 
 
 class Files:
@@ -94,7 +73,7 @@ class Files:
         return self._note
 
 
-@operation_kind("stack.plan", title="Plan of a deploy", claims=_nothing, check=_check)
+@operation_kind("stack.plan", title="Plan of a deploy", claims=unclaimed, check=_check)
 def stack_plan(ctx: Context) -> Outcome:
     """Say what a deploy would do now. Changes nothing."""
     stack = stack_of(ctx.operation.target)
@@ -104,7 +83,7 @@ def stack_plan(ctx: Context) -> Outcome:
     return Outcome({"plan": report})
 
 
-@operation_kind("stack.deploy", title="Deploy", claims=_claims, check=_check)
+@operation_kind("stack.deploy", title="Deploy", claims=alone, check=_check)
 def stack_deploy(ctx: Context) -> Outcome:
     """Deploy what the stack's files and settings say now.
 

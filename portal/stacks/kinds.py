@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from portal.core import places
 from portal.core.deployed import deployed_get, start_deployed
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
 from portal.operations.faults import runtime_faults
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
+from portal.operations.registry import Outcome, Params, alone, operation_kind
 from portal.runtime.errors import StackRuntimeError
 from portal.runtime.protocol import ServiceStatus
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack, StackState
+from portal.stacks.selectors import stack_of
 
 # More than any machine this is for has processors to give.
 MOST = 50
-
-
-def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
 
 
 def _joins(_target: str, params: Params) -> str:
@@ -28,9 +25,7 @@ def _joins(_target: str, params: Params) -> str:
 
 
 def _check(target: str, params: Params) -> None:
-    name = target.partition(":")[2]
-    if not Stack.objects.filter(name=name).exists():
-        raise OperationRefused(f"There is no stack called {name}.", remedy="`python3 manage.py up` makes one.")
+    name = stack_of(target).name
     if params.get("service"):
         try:
             places.stack_spec(name).service(str(params["service"]))
@@ -72,14 +67,14 @@ def _stop(ctx: Context) -> None:
         places.runtime().stop(spec, services=services)
 
 
-@operation_kind("stack.start", title="Start", claims=_claims, joins=_joins, check=_check)
+@operation_kind("stack.start", title="Start", claims=alone, joins=_joins, check=_check)
 def stack_start(ctx: Context) -> Outcome:
     """Start what does not run, as it was deployed, and wait until it is healthy."""
     _start(ctx)
     return Outcome()
 
 
-@operation_kind("stack.stop", title="Stop", claims=_claims, joins=_joins, check=_check)
+@operation_kind("stack.stop", title="Stop", claims=alone, joins=_joins, check=_check)
 def stack_stop(ctx: Context) -> Outcome:
     """Stop; data stays."""
     _stop(ctx)
@@ -87,7 +82,7 @@ def stack_stop(ctx: Context) -> Outcome:
     return Outcome()
 
 
-@operation_kind("stack.restart", title="Restart", claims=_claims, joins=_joins, check=_check)
+@operation_kind("stack.restart", title="Restart", claims=alone, joins=_joins, check=_check)
 def stack_restart(ctx: Context) -> Outcome:
     """Stop, then start; a worker that takes over after the stop goes on with the start."""
     if ctx.done("stop") is None:
@@ -117,7 +112,7 @@ def _check_count(target: str, params: Params) -> None:
         )
 
 
-@operation_kind("stack.recreate", title="Recreate", claims=_claims, joins=_joins, check=_check_service)
+@operation_kind("stack.recreate", title="Recreate", claims=alone, joins=_joins, check=_check_service)
 def stack_recreate(ctx: Context) -> Outcome:
     """Params `service`. Its data stays; whoever takes over does it again, which harms nothing."""
     spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])
@@ -126,7 +121,7 @@ def stack_recreate(ctx: Context) -> Outcome:
     return Outcome({"service": service})
 
 
-@operation_kind("stack.scale", title="Scale", claims=_claims, joins=_joins_count, check=_check_count)
+@operation_kind("stack.scale", title="Scale", claims=alone, joins=_joins_count, check=_check_count)
 def stack_scale(ctx: Context) -> Outcome:
     """Params `service`, `instances`: how many it is to have."""
     spec, service = places.stack_spec(ctx.operation.stack_name), str(ctx.params["service"])

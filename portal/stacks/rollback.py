@@ -10,18 +10,15 @@ from typing import Any
 
 from portal.operations.context import Context
 from portal.operations.errors import OperationRefused
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, kind_get, operation_kind
+from portal.operations.registry import Outcome, Params, alone, kind_get, operation_kind
 from portal.runtime.protocol import Problem, Rendered
 from portal.runtime.spec import StackSpec
-from portal.stacks.deploy import check_note, roll_out, stack_of
+from portal.stacks.deploy import check_note, roll_out
 from portal.stacks.models import Release, ReleaseState, Stack
 from portal.stacks.releases import release_current, release_get, rendered_of, spec_of
+from portal.stacks.selectors import stack_of
 
 WITH_DATA = "Roll back code and data: the set taken before the next release comes back with it."
-
-
-def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
 
 
 def _joins(_target: str, params: Params) -> str:
@@ -121,7 +118,7 @@ class Former:
         return self._note
 
 
-@operation_kind("stack.rollback", title="Roll back", claims=_claims, joins=_joins, check=_check)
+@operation_kind("stack.rollback", title="Roll back", claims=alone, joins=_joins, check=_check)
 def stack_rollback(ctx: Context) -> Outcome:
     """Have a release of old serve again.
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 
 from backups.secret import Secret, write_secret
@@ -19,9 +18,9 @@ from portal.core.deployed import deployed_get
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed, OperationRefused
 from portal.operations.faults import runtime_faults
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind
+from portal.operations.registry import Outcome, Params, alone, operation_kind
 from portal.runtime.spec import StackSpec, layers
-from portal.stacks.models import Stack
+from portal.stacks.selectors import stack_of
 
 DATABASE = "postgres_password"
 # Only an account's first password; its owner changes it where they sign in.
@@ -52,23 +51,17 @@ def verifier(password: str, *, salt: bytes | None = None) -> str:
     return f"SCRAM-SHA-256${ITERATIONS}:{told[0]}${told[1]}:{told[2]}"
 
 
-def _claims(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
-
-
 def _joins(_target: str, params: Params) -> str:
     return str(params.get("secret") or "")
 
 
 def _check(target: str, params: Params) -> None:
-    name = target.partition(":")[2]
-    if not Stack.objects.filter(name=name).exists():
-        raise OperationRefused(f"There is no stack called {name}.", remedy="`python3 manage.py up` makes one.")
+    name = stack_of(target).name
     if params.get("secret") not in secret_names(places.stack_spec(name)):
         raise OperationRefused(f"{name} has no such secret to rotate.", remedy="Choose one on the page Settings.")
 
 
-@operation_kind("stack.rotate", title="Rotate a secret", claims=_claims, joins=_joins, check=_check)
+@operation_kind("stack.rotate", title="Rotate a secret", claims=alone, joins=_joins, check=_check)
 def stack_rotate(ctx: Context) -> Outcome:
     """Params `secret`: its name."""
     spec, name = places.stack_spec(ctx.operation.stack_name), str(ctx.params["secret"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from portal.core import places
+from portal.operations.errors import OperationRefused
 from portal.runtime.protocol import ServiceStatus
 from portal.stacks.models import Stack
 
@@ -17,6 +18,19 @@ def stack_get_default() -> Stack:
         Stack.DoesNotExist: nothing was set up yet.
     """
     return Stack.objects.earliest("created_at")
+
+
+def stack_of(target: str) -> Stack:
+    """The stack that `stack:NAME` names.
+
+    Raises:
+        OperationRefused: there is none.
+    """
+    name = target.partition(":")[2]
+    found = Stack.objects.filter(name=name).first()
+    if found is None:
+        raise OperationRefused(f"There is no stack called {name}.", remedy="`python3 manage.py up` makes one.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

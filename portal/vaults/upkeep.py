@@ -16,7 +16,7 @@ from portal.core.services import audit
 from portal.operations.context import Context
 from portal.operations.errors import OperationFailed, OperationRefused
 from portal.operations.models import State
-from portal.operations.registry import ClaimOn, Outcome, Params, exclusive, operation_kind, shared
+from portal.operations.registry import ClaimOn, Outcome, Params, alone, operation_kind, shared, unclaimed
 from portal.vaults.agent import run_agent
 from portal.vaults.damage import check_slice, damage_raise, damage_record
 from portal.vaults.jobs import Job, agent_job, repository_place
@@ -43,10 +43,6 @@ def repository_at(target: str) -> Repository:
     if found is None:
         raise OperationRefused(f"There is no {target.replace(':', ' ')}.", code="no_repository")
     return found
-
-
-def alone(target: str, _params: Params) -> Sequence[ClaimOn]:
-    return [exclusive(target)]
 
 
 def together(target: str, _params: Params) -> Sequence[ClaimOn]:
@@ -222,12 +218,8 @@ def unlock(ctx: Context) -> Outcome:
     return Outcome(told, State.PARTIAL if found["held"] else State.SUCCEEDED)
 
 
-def _nothing(_target: str, _params: Params) -> Sequence[ClaimOn]:
-    """It starts by itself after every set, and only reads, without a lock: nobody's own doing has to wait for it."""
-    return []
-
-
-@operation_kind("repository.stats", title="Measurement of the repository", claims=_nothing, check=_there)
+# It starts by itself after every set, and only reads, without a lock: nobody's own doing has to wait for it.
+@operation_kind("repository.stats", title="Measurement of the repository", claims=unclaimed, check=_there)
 def stats(ctx: Context) -> Outcome:
     """Size, snapshots and free space, and the snapshots that no operation of ours made."""
     repository = repository_at(ctx.operation.target)

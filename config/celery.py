@@ -43,6 +43,7 @@ def _configuration() -> dict[str, Any]:
             "alarms": {"task": "portal.alarms.evaluate", "schedule": 20.0, "options": {"expires": 30}},
             "watch": {"task": "portal.watch.look", "schedule": 20.0, "options": {"expires": 20}},
             "instances": {"task": "portal.stacks.reconcile", "schedule": 10.0, "options": {"expires": 10}},
+            "updates": {"task": "portal.stacks.updates_due", "schedule": 300.0, "options": {"expires": 300}},
             "notices": {"task": "portal.alarms.send", "schedule": 10.0, "options": {"expires": 20}},
             "switches": {"task": "portal.alarms.ping", "schedule": 10.0, "options": {"expires": 20}},
             "measures": {"task": "portal.vaults.measures_due", "schedule": 60.0, "options": {"expires": 60}},

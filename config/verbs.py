@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
     "restore": Verb("config.cli.restore", "Restore a backup set, undo a restore, or confirm it."),
     "plan": Verb("config.cli.plan", "Say what a deploy would do; change nothing."),
     "deploy": Verb("config.cli.deploy", "Deploy what the stack's files and settings say now."),
+    "updates": Verb("config.cli.updates", "Ask registries whether they have newer images than those that serve."),
     "releases": Verb("config.cli.releases", "List what was deployed, or compare two releases."),
     "rollback": Verb("config.cli.rollback", "Have an earlier release serve again."),
     "stacks": Verb("config.cli.stacks", "List stacks; add, adopt, update and remove Compose projects of your own."),
@@ -80,6 +81,7 @@ INSIDE = frozenset(
     (
         *("backup", "repositories", "plans", "sets", "sources", "restore", "drill", "recovery-card", "prove-key"),
         *("questions", "alarms", "stop", "plan", "deploy", "releases", "rollback", "settings", "tidy", "stacks"),
+        "updates",
     )
 )
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import click
 
 from config.cli.operations import connect, run_operation
-from config.cli.output import json_option, speaking
-from config.cli.plan import planned
-from config.cli.rollout import agreed, tell
+from config.cli.output import Output, json_option, speaking
+from config.cli.plan import demand_possible, planned
+from config.cli.rollout import agreed, confirm, tell
 
 
 @click.command("deploy")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept with the release.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-backup", is_flag=True, help="Take no backup first, even if data is touched.")
+@click.option("--pull", is_flag=True, help="Fetch anew what registries have under the names of the images.")
 @json_option
-def command(note: str, yes: bool, no_backup: bool, as_json: bool) -> None:
+def command(note: str, yes: bool, no_backup: bool, pull: bool, as_json: bool) -> None:
     """Deploy what the stack's files and settings say now.
 
     Everything is fetched or built before anything stops. When the new release does not become healthy, or does not
@@ -23,6 +24,18 @@ def command(note: str, yes: bool, no_backup: bool, as_json: bool) -> None:
     """
     with speaking(as_json=as_json) as output:
         connect()
-        if yes or agreed(output, planned(output)):
-            params = {"note": note, **({"backup": False} if no_backup else {})}
+        if yes or _agreed(output, pull):
+            params = {"note": note, **({"backup": False} if no_backup else {}), **({"pull": True} if pull else {})}
             tell(output, run_operation(output, "stack.deploy", params))
+
+
+def _agreed(output: Output, pull: bool) -> bool:
+    report = planned(output)
+    if not pull:
+        return agreed(output, report)
+    output.line("images are fetched anew first: what they are newer for is replaced besides what is said here")
+    if not report["nothing"]:
+        return agreed(output, report)
+    demand_possible(report)
+    confirm(output, "Fetch them and deploy?")
+    return True

@@ -20,6 +20,7 @@ from portal.stacks.projects.reading import consent_problems, demand_fetched
 from portal.stacks.releases import release_current, spec_of
 from portal.stacks.rollout import Rollout, Source
 from portal.stacks.selectors import stack_of
+from portal.stacks.updates.fetching import newest_fetch
 
 NOTE_LENGTH = 500
 
@@ -41,9 +42,10 @@ def _check(target: str, params: Params) -> None:
 class Files:
     """What the stack's files say now, with the settings that wait."""
 
-    def __init__(self, stack: str, note: str) -> None:
+    def __init__(self, stack: str, note: str, *, pull: bool = False) -> None:
         self._stack = stack
         self._note = note
+        self._pull = pull
         self._rendered: Rendered | None = None
 
     def spec(self) -> StackSpec:
@@ -58,6 +60,8 @@ class Files:
             ctx.checkpoint()
             ctx.progress("Getting what is missing", note=f"{status.title}: {status.detail or status.state}")
 
+        if self._pull:
+            newest_fetch(ctx, self.rendered())
         places.runtime().provide(self.spec(), report=report)
         self._rendered = None
 
@@ -87,10 +91,11 @@ def stack_plan(ctx: Context) -> Outcome:
 def stack_deploy(ctx: Context) -> Outcome:
     """Deploy what the stack's files and settings say now.
 
-    Params: `note`; `backup` (true), false takes none even if data is touched.
+    Params: `note`; `backup` (true), false takes none even if data is touched; `pull` (false), fetch anew what came from
+    a registry.
     """
     stack = stack_of(ctx.operation.target)
-    outcome = roll_out(ctx, Files(stack.name, str(ctx.params.get("note") or "")))
+    outcome = roll_out(ctx, Files(stack.name, str(ctx.params.get("note") or ""), pull=bool(ctx.params.get("pull"))))
     if (serving := release_current(stack)) is not None:
         pending_drop(stack=stack.name, names=spec_of(serving).settings)
     return outcome

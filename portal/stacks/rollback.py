@@ -17,6 +17,7 @@ from portal.stacks.deploy import check_note, roll_out
 from portal.stacks.models import Release, ReleaseState, Stack
 from portal.stacks.releases import release_current, release_get, rendered_of, spec_of
 from portal.stacks.selectors import stack_of
+from portal.stacks.updates.fetching import lost_fetch
 
 WITH_DATA = "Roll back code and data: the set taken before the next release comes back with it."
 
@@ -106,7 +107,8 @@ class Former:
         return ()
 
     def provide(self, ctx: Context) -> None:
-        """Its images were kept; whether they are here is seen before anything stops."""
+        """Its images were kept; one that somebody removed all the same comes by its digest."""
+        lost_fetch(self.rendered())
 
     def rendered(self) -> Rendered:
         return rendered_of(self._release)

@@ -12,7 +12,7 @@ CODE, DATA = "code", "data"
 
 
 class DeployForm(forms.Form):
-    """Why, and whether a backup is taken first where data is touched."""
+    """Why, whether a backup is taken first where data is touched, and whether images are fetched anew."""
 
     note = forms.CharField(
         label="Note", required=False, max_length=NOTE_LENGTH, help_text="Why; it is kept with the release.",
@@ -28,12 +28,14 @@ class DeployForm(forms.Form):
         initial="yes",
         widget=forms.RadioSelect,
     )
+    pull = forms.BooleanField(required=False)
 
     @property
     def params(self) -> dict[str, Any]:
         """The parameters of the operation."""
         given = self.cleaned_data
-        return {"note": given.get("note") or "", **({"backup": False} if given.get("backup") == "no" else {})}
+        chosen = {"backup": False} if given.get("backup") == "no" else {}
+        return {"note": given.get("note") or "", **chosen, **({"pull": True} if given.get("pull") else {})}
 
 
 class RollbackForm(forms.Form):

@@ -29,6 +29,7 @@ from portal.web.views import (
     sources,
     stack,
     stacks,
+    updates,
     upkeep,
     watch,
 )
@@ -51,6 +52,8 @@ urlpatterns = [
     path("releases/<int:number>/", releases.release_one, name="release"),
     path("releases/<int:number>/roll-back/", releases.roll_back, name="roll-back"),
     path("stack/act/", stack.stack_act, name="stack-act"),
+    path("stack/updates/look/", updates.updates_look, name="updates-look"),
+    path("stack/updates/daily/", updates.updates_daily, name="updates-daily"),
     path("stack/use/", watch.use, name="use"),
     path("stack/events/", watch.stack_events, name="stack-events"),
     path("stack/clean-up/", cleanup.clean_up, name="clean-up"),

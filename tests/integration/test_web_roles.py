@@ -56,6 +56,8 @@ EXPECTED: dict[str, Expected] = {
     ),
     "clean-up": OPERATORS_PAGE,
     "clean-up-start": Expected("post", 403, 302, (("sorts", "logs"),), "/operations/"),
+    "updates-look": Expected("post", 403, 302, to="/stack/"),
+    "updates-daily": Expected("post", 403, 302, (("daily", "off"),), "/stack/"),
     "use": PAGE,
     "stack-events": PAGE,
     "logs": OPERATORS_PAGE,

@@ -115,7 +115,9 @@ def tags(docker: Docker, reference: str) -> list[str]:
             with _client(door) as client:
                 return list(_tags(client, wanted.path, login if door.own else None))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-            said = said or _reason(error)
+            said = _reason(error)
+            if door.own and isinstance(error, httpx.HTTPStatusError):
+                break
     raise RegistryError(f"{wanted.host} did not tell its tags of {wanted.path}: {said}")
 
 

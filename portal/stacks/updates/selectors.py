@@ -25,6 +25,11 @@ class Updates:
         """How many images have something newer."""
         return sum(look.is_newer for look in self.looks)
 
+    @property
+    def fetchable(self) -> list[ImageLook]:
+        """Those that a deploy can fetch anew as they are named."""
+        return [look for look in self.looks if look.newer_digest]
+
 
 CONDITIONS = ("newer image", "newer version", "unknown", "current", "local")
 

@@ -17,6 +17,7 @@ from portal.stacks.models import Release, Stack
 from portal.stacks.release_list import releases_of, way_of_code, way_of_data
 from portal.stacks.releases import release_current
 from portal.stacks.selectors import stack_get_default
+from portal.stacks.updates.selectors import updates_of
 from portal.web.actions import refuse, start
 from portal.web.forms_releases import CompareForm, DeployForm, RollbackForm
 from portal.web.pages import operators_only, page, user_of
@@ -34,6 +35,7 @@ def deploy(request: HttpRequest) -> HttpResponse:
         "plan": look.result.get("plan") if look and look.is_finished else None,
         "current": release_current(stack),
         "form": DeployForm(),
+        "updates": updates_of(stack),
     }
     # 286 makes htmx swap once more and then stop polling.
     over = look is not None and look.is_finished and request.headers.get("HX-Request") == "true"

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from portal.core import places
 from portal.operations.selectors import operation_list_active
 from portal.stacks.models import Stack
+from portal.stacks.updates.selectors import updates_of
 from portal.watch.selectors import usage
 from portal.web.actions import start
 from portal.web.charts import Chart, charts
@@ -40,6 +41,7 @@ def stack(request: HttpRequest) -> HttpResponse:
         "services": services_of(current),
         "curves": _curves(current),
         "features": places.runtime().features,
+        "updates": updates_of(current),
         "active": [o for o in operation_list_active() if o.target == current.target],
     }
     return page(request, "stack", context)

@@ -1,7 +1,8 @@
 """Settings of a stack that were changed and wait for the next deploy.
 
 They lie in a file for the portal's own account alone, because a setting may hold a password; the audit log and
-everything else learn their names. An empty value means the default of the stack file.
+everything else learn their names. Those of somebody else's project are for the worker alone. An empty value means the
+default of the stack file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from django.db import transaction
 
 from portal.core.services import audit
 from portal.runtime.compose.record import write_private
+from portal.stacks.models import Project
+from portal.stacks.projects.secretfiles import PENDING, secret_file
 
 
 def pending_get(stack: str) -> dict[str, str]:
@@ -43,5 +46,12 @@ def pending_drop(*, stack: str, names: Mapping[str, str] | None = None) -> None:
         _file(stack).unlink(missing_ok=True)
 
 
+def is_project(stack: str) -> bool:
+    """Whether the stack is somebody else's project."""
+    return Project.objects.filter(stack__name=stack).exists()
+
+
 def _file(stack: str) -> Path:
+    if is_project(stack):
+        return secret_file(stack, PENDING)
     return Path(settings.VAR_DIR) / "control" / "pending" / f"{stack}.json"

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import yaml
 from django.contrib.auth.models import User
 
 from portal.core import places
 from portal.core.services import audit
+from portal.operations.asking import by_worker
 from portal.operations.errors import InputInvalid
+from portal.operations.faults import runtime_faults
 from portal.runtime.errors import StackFileError
 from portal.stacks.models import Stack
-from portal.stacks.pending import pending_change, pending_drop, pending_get
+from portal.stacks.pending import is_project, pending_change, pending_drop, pending_get
+from portal.stacks.projects.secretfiles import hand_over, taken
+from portal.stacks.projects.variables import project_variables
 from portal.stacks.variables import HIDDEN, Variable, masked, replaced, variables, wrong
+
+PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,20 @@ def setting_list(stack: Stack) -> list[Setting]:
 
     Raises:
         StackFileError: the file is not valid.
+        OperationFailed: the same of somebody else's project, which the worker reads.
     """
+    if not is_project(stack.name):
+        return _settings(stack)
+    return [Setting(Variable(**row["variable"]), row["shown"], row["waits"]) for row in _rows(stack=stack.name)]
+
+
+@by_worker(patience=PATIENCE_SECONDS)
+def _rows(*, stack: str) -> list[dict[str, Any]]:
+    with runtime_faults():
+        return [asdict(row) for row in _settings(Stack.objects.get(name=stack))]
+
+
+def _settings(stack: Stack) -> list[Setting]:
     now, waits = _current(stack), pending_get(stack.name)
     return [
         Setting(
@@ -57,12 +78,33 @@ def settings_change(*, stack: Stack, values: Mapping[str, str], user: User | Non
 
     Raises:
         InputInvalid: a value cannot be; nothing is kept.
+        OperationFailed: the worker, which keeps those of somebody else's project, is not there.
     """
     known = {setting.variable.name: setting for setting in setting_list(stack)}
     meant = {name: value for name, value in values.items() if name in known and value != known[name].entered}
-    faults = {name: sentence for name, value in meant.items() if (sentence := _wrong(name, value))}
+    faults = {name: sentence for name, value in meant.items() if (sentence := _wrong(known[name].variable, value))}
     if faults:
         raise InputInvalid(faults)
+    if not is_project(stack.name):
+        return _keep(stack, meant, user)
+    handed = hand_over(json.dumps(meant))
+    try:
+        return _keep_handed(stack=stack.name, handed=handed.name, user=user.pk if user else 0)
+    finally:
+        handed.unlink(missing_ok=True)
+
+
+@by_worker(patience=PATIENCE_SECONDS)
+def _keep_handed(*, stack: str, handed: str, user: int) -> list[str]:
+    found, meant = Stack.objects.get(name=stack), json.loads(taken(handed))
+    with runtime_faults():
+        # Whatever else was handed over: what no file takes could reach Docker's own programs.
+        names = {one.name for one in _variables(found)}
+    kept = {name: str(value) for name, value in meant.items() if name in names}
+    return _keep(found, kept, User.objects.filter(pk=user).first())
+
+
+def _keep(stack: Stack, meant: Mapping[str, str], user: User | None) -> list[str]:
     now = _current(stack)
     taken_back = {name: value for name, value in meant.items() if value == now.get(name, "")}
     changed = {name: value for name, value in meant.items() if name not in taken_back}
@@ -73,19 +115,43 @@ def settings_change(*, stack: Stack, values: Mapping[str, str], user: User | Non
     return sorted(pending_get(stack.name))
 
 
-def _wrong(name: str, value: str) -> str:
-    return "Type the password again: it is not shown here." if HIDDEN in value else wrong(name, value)
+def _wrong(variable: Variable, value: str) -> str:
+    if HIDDEN in value:
+        return "Type the password again: it is not shown here."
+    return wrong(variable.name, value, known=variable.known)
 
 
 def settings_forget(*, stack: Stack, user: User | None = None) -> None:
     """Change nothing with the next deploy after all."""
-    audit(action="stack.settings_forgotten", target=stack.target, user=user, data={"names": [*pending_get(stack.name)]})
-    pending_drop(stack=stack.name)
+    forget = _forget_there if is_project(stack.name) else _forget
+    forget(stack=stack.name, user=user.pk if user else 0)
+
+
+def _forget(*, stack: str, user: int) -> None:
+    account = User.objects.filter(pk=user).first()
+    audit(
+        action="stack.settings_forgotten", target=f"stack:{stack}", user=account, data={"names": [*pending_get(stack)]}
+    )
+    pending_drop(stack=stack)
+
+
+_forget_there = by_worker(patience=PATIENCE_SECONDS)(_forget)
+
+
+def waiting(found: Sequence[Setting]) -> list[Setting]:
+    """Those that the next deploy changes."""
+    return [setting for setting in found if setting.waits is not None]
 
 
 def services_replaced(stack: Stack) -> list[str]:
     """The services that the next deploy replaces because of what waits."""
-    return replaced(_variables(stack), pending_get(stack.name))
+    return replaced_by(setting_list(stack))
+
+
+def replaced_by(found: Sequence[Setting]) -> list[str]:
+    """The same of settings that were read already."""
+    names = [setting.variable.name for setting in waiting(found)]
+    return replaced([setting.variable for setting in found], names)
 
 
 def _current(stack: Stack) -> dict[str, str]:
@@ -94,6 +160,8 @@ def _current(stack: Stack) -> dict[str, str]:
 
 def _variables(stack: Stack) -> list[Variable]:
     spec, containers = places.stack_spec(stack.name), places.runtime().features.images
+    if spec.foreign is not None:
+        return project_variables(spec)
     # Overlays add what containers alone take; the first file says what a variable is when it stands nowhere.
     files = [spec.file, *(spec.overlays if containers else ())]
     found: dict[str, Variable] = {}

@@ -20,7 +20,7 @@ FIXED = frozenset(
 )  # fmt: skip
 # Means something only where services are containers.
 _CONTAINERS = re.compile(r"_IMAGE$|_CPUS$|_MEMORY$|^RAGKEEP_")
-_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY$")
+_SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|PRIVATE|(?:^|_)KEY$", re.IGNORECASE)
 _MODEL = re.compile(r"[A-Za-z0-9][\w./-]*(?::[\w.-]+)?")
 _PATTERN = re.compile(r"[A-Za-z0-9*?][\w./:*?-]*")
 _IMAGE = re.compile(r"(?:[\w.-]+(?::\d+)?/)?[a-z0-9][a-z0-9._/-]*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?")
@@ -31,11 +31,13 @@ MOST_UPLOAD = 100 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting that the stack's file takes; `services` are replaced when it changes."""
+    """A setting that the stack's file takes; `services` are replaced when it changes. `known`: it is one of the
+    product's own, of which more is known than its name."""
 
     name: str
     default: str
     services: tuple[str, ...]
+    known: bool = True
 
     @property
     def is_secret(self) -> bool:
@@ -44,7 +46,7 @@ class Variable:
     @property
     def hint(self) -> str:
         """What it is; empty for one that only its file knows."""
-        rule = _rule(self.name)
+        rule = _rule(self.name) if self.known else None
         return rule.hint if rule else ""
 
 
@@ -85,15 +87,19 @@ def _named(value: object) -> Iterator[tuple[str, str]]:
             yield from _named(inner)
 
 
-def wrong(name: str, value: str) -> str:
-    """Why a setting cannot have this value, as a sentence; empty when it can. An empty value means the default."""
+def wrong(name: str, value: str, *, known: bool = True) -> str:
+    """Why a setting cannot have this value, as a sentence; empty when it can. An empty value means the default.
+
+    Args:
+        known: it is one of the product's own settings, of which more is known than the name.
+    """
     if not value:
         return ""
     if len(value) > LONGEST:
         return f"It is longer than {LONGEST} characters."
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
         return "It holds a line break or another character that cannot be written."
-    rule = _rule(name)
+    rule = _rule(name) if known else None
     return rule.wrong(value) if rule else ""
 
 

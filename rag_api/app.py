@@ -23,6 +23,8 @@ from rag_api.answers.routes import router as answers_router
 from rag_api.errors import ApiError, UnavailableError
 from rag_api.inflight import CountRequests, InFlight
 from rag_api.logs import setup_logging
+from rag_api.openai.errors import PREFIX, RequestRefusedError, error_body, param_of
+from rag_api.openai.routes import router as openai_router
 from rag_api.routes import accounts, bases, browser, documents, health
 from rag_api.services import open_services
 from rag_api.settings import Settings, load_settings
@@ -70,8 +72,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    for router in (health.router, accounts.router, browser.router, bases.router, documents.router, answers_router):
+    for router in (health.router, accounts.router, browser.router, bases.router, documents.router):
         app.include_router(router)
+    app.include_router(answers_router)
+    app.include_router(openai_router)
     app.state.in_flight = InFlight()
     app.add_middleware(LimitBody)
     app.add_middleware(CountRequests, in_flight=app.state.in_flight)
@@ -88,7 +92,7 @@ class LimitBody:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != UPLOAD_PATH and _body_too_large(Headers(scope=scope)):
             message = "The request's body is too large or of unknown length; shorten it."
-            await error_response(413, "too_large", message)(scope, receive, send)
+            await error_response(scope["path"], 413, "too_large", message)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -98,28 +102,31 @@ def _body_too_large(headers: Headers) -> bool:
     return "transfer-encoding" in headers or not length.isdigit() or int(length) > JSON_BYTES
 
 
-def error_response(status: int, code: str, message: str) -> JSONResponse:
-    """The one format of every error."""
+def error_response(path: str, status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
+    """The one format of every error, and OpenAI's below /v1/; `param` is the part of the request that is wrong."""
+    if path.startswith(PREFIX):
+        return JSONResponse(error_body(status, code, message, param), status)
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
-    def api_error(_request: Request, error: ApiError) -> JSONResponse:
-        return error_response(error.status, error.code, error.message)
+    def api_error(request: Request, error: ApiError) -> JSONResponse:
+        param = error.param if isinstance(error, RequestRefusedError) else None
+        return error_response(request.url.path, error.status, error.code, error.message, param)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return error_response(
-            422, "invalid_request", f"{where}: {first['msg']}. Correct the request and send it again."
-        )
+        message = f"{where}: {first['msg']}. Correct the request and send it again."
+        status = 400 if request.url.path.startswith(PREFIX) else 422
+        return error_response(request.url.path, status, "invalid_request", message, param_of(first["loc"]))
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        code = STATUS_WORDS.get(error.status_code, "refused")
-        return error_response(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}.")
+        code, path = STATUS_WORDS.get(error.status_code, "refused"), request.url.path
+        return error_response(path, error.status_code, code, f"{request.method} {path}: {error.detail}.")
 
     for kind in (psycopg.OperationalError, psycopg_pool.PoolTimeout, redis.ConnectionError, redis.TimeoutError):
         app.add_exception_handler(kind, _unavailable)
@@ -127,10 +134,14 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__, exc_info=error)
-        return error_response(500, "internal", "Something went wrong on the server; its log says what. Try again.")
+        path = request.url.path
+        log.error("%s %s failed: %s", request.method, path, type(error).__name__, exc_info=error)
+        message = "Something went wrong on the server; its log says what. Try again."
+        return error_response(path, 500, "internal", message)
 
 
 def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    log.warning("%s %s: a dependency does not answer: %s", request.method, request.url.path, error)
-    return error_response(503, "unavailable", "A part of the service does not answer right now; try again shortly.")
+    path = request.url.path
+    log.warning("%s %s: a dependency does not answer: %s", request.method, path, error)
+    message = "A part of the service does not answer right now; try again shortly."
+    return error_response(path, 503, "unavailable", message)

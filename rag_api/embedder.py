@@ -26,6 +26,14 @@ PREFIXES: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of texts in their order, and how many tokens the model read."""
+
+    vectors: list[Vector]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedderIdentity:
     """What two sets of vectors must share to be comparable."""
 
@@ -56,6 +64,15 @@ class Embedder:
         """Vectors of questions, in their order; raises as embed_passages does."""
         return self._embed([self._query_prefix + text for text in texts])
 
+    def embed_whole(self, texts: Sequence[str]) -> Embedded:
+        """Texts as they are, without a prefix, and none of them cut off.
+
+        Raises:
+            EmbedderDownError: as embed_passages does.
+            EmbedderRefusedError: the server refused them, most often because one is longer than the model reads.
+        """
+        return self._embedded(list(texts), truncate=False)
+
     def identity(self) -> EmbedderIdentity:
         """Ask the server for the model's digest and the length of its vectors; raises as embed_passages does."""
         tags = self._call("GET", "/api/tags", None)
@@ -78,13 +95,14 @@ class Embedder:
         self._client.close()
 
     def _embed(self, texts: list[str]) -> list[Vector]:
-        if not texts:
-            return []
-        answer = self._call("POST", "/api/embed", {"model": self.model, "input": texts, "truncate": True})
+        return self._embedded(texts, truncate=True).vectors if texts else []
+
+    def _embedded(self, texts: list[str], *, truncate: bool) -> Embedded:
+        answer = self._call("POST", "/api/embed", {"model": self.model, "input": texts, "truncate": truncate})
         vectors: list[Vector] = answer.get("embeddings", [])
         if len(vectors) != len(texts):
             raise EmbedderRefusedError(f"the model server sent {len(vectors)} vectors for {len(texts)} texts")
-        return vectors
+        return Embedded(vectors, answer.get("prompt_eval_count", 0))
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         try:

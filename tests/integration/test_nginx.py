@@ -145,11 +145,13 @@ def test_each_address_reaches_its_service(site: Edge) -> None:
     assert httpx.get(f"{site.chat}/").json()["port"] == site.frontend_port
     answer = httpx.get(f"{site.chat}/api/documents?limit=1").json()
     assert (answer["port"], answer["path"]) == (site.api_port, "/api/documents?limit=1")
+    answer = httpx.get(f"{site.chat}/v1/models/hf.co/a/b").json()
+    assert (answer["port"], answer["path"]) == (site.api_port, "/v1/models/hf.co/a/b")
     assert httpx.get(f"{site.portal}/sets/").json()["port"] == site.portal_port
 
 
 def test_upstreams_learn_host_and_client(site: Edge) -> None:
-    for origin, path in ((site.portal, "/"), (site.chat, "/"), (site.chat, "/api/me")):
+    for origin, path in ((site.portal, "/"), (site.chat, "/"), (site.chat, "/api/me"), (site.chat, "/v1/models")):
         headers = httpx.get(f"{origin}{path}", headers={"X-Forwarded-For": "6.6.6.6"}).json()["headers"]
         assert headers["host"] == origin.removeprefix("http://")
         assert headers["x-forwarded-for"] == "127.0.0.1"
@@ -184,7 +186,7 @@ def test_internal_routes_stay_inside(site: Edge) -> None:
     ],
 )
 def test_the_portals_cookies_never_reach_the_chat(site: Edge, sent: str, arrives: str) -> None:
-    for path in ("/", "/api/me"):
+    for path in ("/", "/api/me", "/v1/models"):
         headers = httpx.get(f"{site.chat}{path}", headers={"Cookie": sent}).json()["headers"]
         assert headers.get("cookie", "").rstrip("; ") == arrives, path
     kept = httpx.get(f"{site.portal}/", headers={"Cookie": sent}).json()["headers"]
@@ -211,7 +213,8 @@ def test_the_chat_may_only_talk_to_its_own_origin(site: Edge) -> None:
     assert "default-src 'self'; " in policy
     assert f"connect-src 'self' ws://{host} wss://{host}; " in policy
     assert "http://" not in policy
-    assert "content-security-policy" not in httpx.get(f"{site.chat}/api/me").headers
+    for path in ("/api/me", "/v1/models"):
+        assert "content-security-policy" not in httpx.get(f"{site.chat}{path}").headers
 
 
 def test_the_chat_learns_that_the_api_is_on_its_origin(site: Edge) -> None:
@@ -219,10 +222,10 @@ def test_the_chat_learns_that_the_api_is_on_its_origin(site: Edge) -> None:
     assert httpx.get(f"{site.chat}/", headers=spoofed).json()["headers"]["x-ragkeep-origin"] == "chat"
 
 
-@pytest.mark.parametrize("origin", ["chat", "portal"])
-def test_streams_arrive_piece_by_piece(site: Edge, origin: str) -> None:
+@pytest.mark.parametrize(("origin", "path"), [("chat", "/api/stream"), ("chat", "/v1/stream"), ("portal", "/stream")])
+def test_streams_arrive_piece_by_piece(site: Edge, origin: str, path: str) -> None:
     Upstream.go_on.clear()
-    url = f"{site.chat}/api/stream" if origin == "chat" else f"{site.portal}/stream"
+    url = f"{site.chat if origin == 'chat' else site.portal}{path}"
     with httpx.stream("GET", url, timeout=5) as answer:
         lines = answer.iter_lines()
         # The upstream sends no more before it is told to: a buffering proxy would time out here.
@@ -257,7 +260,7 @@ def test_the_chats_server_reaches_the_api_and_nothing_else_by_way_of_the_entranc
 
 def test_a_connection_to_the_api_serves_one_request(site: Edge) -> None:
     # One that is kept could be closed by a change of the lists just as the next request is on its way.
-    for url in (f"{site.chat}/api/me", f"{site.inside}/api/me"):
+    for url in (f"{site.chat}/api/me", f"{site.chat}/v1/models", f"{site.inside}/api/me"):
         assert httpx.get(url).headers["connection"] == "close"
 
 
@@ -315,10 +318,12 @@ def test_a_service_that_is_down_shows_the_maintenance_page(dead: Edge) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_an_api_that_is_down_answers_programs_in_their_format(dead: Edge) -> None:
-    answer = httpx.post(f"{dead.chat}/api/ask", json={})
+@pytest.mark.parametrize("path", ["/api/ask", "/v1/chat/completions"])
+def test_an_api_that_is_down_answers_programs_in_their_format(dead: Edge, path: str) -> None:
+    answer = httpx.post(f"{dead.chat}{path}", json={})
     assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "unavailable"
+    error = answer.json()["error"]
+    assert (error["code"], error["type"], error["param"]) == ("unavailable", "server_error", None)
     assert answer.headers["retry-after"] == "10"
 
 

@@ -23,6 +23,14 @@ OWN = {
 }
 STAND_INS = {"postgres:18": 999, "redis:8": 999, "chroma:1.5.9": 1000, "ollama:0.1.0": 1000, "nginx:1.26": 101}
 BUILD_TOOLS = "gcc cc g++ clang make cmake ld rustc cargo git"
+# As the worker has it: nothing is writable but a folder in memory.
+FETCH = """
+git init --quiet --initial-branch live /tmp/from
+git -C /tmp/from -c user.name=a -c user.email=a@example.org commit --quiet --allow-empty --message first
+python -c 'from pathlib import Path; from portal.stacks.projects.git import clone
+print(clone("file:///tmp/from", "live", Path("/tmp/here")))'
+git -C /tmp/from rev-parse HEAD; id -u
+"""
 
 
 def run(engine: Engine, image: str, *argv: str, check: bool = True) -> str:
@@ -106,3 +114,11 @@ def test_the_portal_image_runs_the_command_line_and_knows_its_schema(images: Eng
     assert "Usage" in run(images, "ragkeep/portal:0.1.0", "python", "-m", "config.cli.main", "status", "--help")
     schema = "import os; os.environ['DJANGO_SETTINGS_MODULE']='config.settings.check'; import django; django.setup()"
     run(images, "ragkeep/portal:0.1.0", "python", "-c", schema)
+
+
+def test_the_portal_image_fetches_a_git_repository_as_its_user(images: Engine) -> None:
+    words = ["run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+    told = images.docker(*words, "ragkeep/portal:0.1.0", "sh", "-ec", FETCH)
+    fetched, made, user = told.stdout.split()
+    assert fetched == made
+    assert user == "1000"

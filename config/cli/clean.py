@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ import click
 from config.cli.installation import Installation, open_installation
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 from config.cli.uplock import only_one
+from portal.cleanup.engine import KEPT
 from portal.runtime.compose import ComposeRuntime
 
 # What `up` makes. The tools stay, they hold no data; so does whatever else lies in that folder.
@@ -33,6 +36,7 @@ def command(yes: bool, as_json: bool) -> None:
                 _confirm(installation, found, as_json)
             if isinstance(installation.runtime, ComposeRuntime) and installation.exists:
                 _remove_containers(installation, output)
+                installation.runtime.let_images_go(kept_names(installation.paths.var))
             for name in found:
                 if (folder := installation.paths.var / name).exists():
                     shutil.rmtree(folder)
@@ -49,6 +53,24 @@ def _remove_containers(installation: Installation, output: Output) -> None:
     for group in reversed(installation.groups):
         output.step(f"removing the containers and volumes of {group.project}")
         installation.runtime.remove(group, data=True)
+
+
+def kept_names(var: Path) -> set[str]:
+    """The names that releases of this installation may have given to images, to keep them from being cleaned up."""
+    found = set[str]()
+    for sealed in (var / "control" / "secrets" / "releases").glob("*.sealed"):
+        stack, _, number = sealed.stem.rpartition("-")
+        found |= {f"{KEPT}{stack}-{service}-{number}" for service in _services(var / "stacks" / stack)}
+    return found
+
+
+def _services(root: Path) -> set[str]:
+    """The services that a stack has, or had when it was deployed last."""
+    found = set[str]()
+    for file, key in ((root / "deployed.json", "images"), (root / "compose" / "deployed.json", "services")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found |= set(json.loads(file.read_text(encoding="utf-8"))[key])
+    return found
 
 
 def _confirm(installation: Installation, found: dict[str, int], as_json: bool) -> None:

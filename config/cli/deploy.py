@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from config.cli.operations import connect, run_operation
-from config.cli.output import Output, json_option, speaking
-from config.cli.plan import demand_possible, planned
-from config.cli.rollout import agreed, confirm, tell
+from config.cli.output import json_option, speaking
+from config.cli.plan import planned
+from config.cli.rollout import agreed, tell
 
 
 @click.command("deploy")
@@ -24,18 +24,6 @@ def command(note: str, yes: bool, no_backup: bool, pull: bool, as_json: bool) ->
     """
     with speaking(as_json=as_json) as output:
         connect()
-        if yes or _agreed(output, pull):
+        if yes or agreed(output, planned(output), pull=pull):
             params = {"note": note, **({"backup": False} if no_backup else {}), **({"pull": True} if pull else {})}
             tell(output, run_operation(output, "stack.deploy", params))
-
-
-def _agreed(output: Output, pull: bool) -> bool:
-    report = planned(output)
-    if not pull:
-        return agreed(output, report)
-    output.line("images are fetched anew first: what they are newer for is replaced besides what is said here")
-    if not report["nothing"]:
-        return agreed(output, report)
-    demand_possible(report)
-    confirm(output, "Fetch them and deploy?")
-    return True

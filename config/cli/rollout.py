@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from portal.operations.models import Operation
 
 
-def agreed(output: Output, report: Mapping[str, Any]) -> bool:
+def agreed(output: Output, report: Mapping[str, Any], *, pull: bool = False) -> bool:
     """Show what a deploy would do and have somebody say yes; False, and said so, where there is nothing to do.
+
+    Args:
+        pull: images are fetched anew, so that nobody knows before that nothing is to do.
 
     Raises:
         UserError: something keeps the deploy from succeeding, they said no, or nobody can be asked.
@@ -23,7 +26,9 @@ def agreed(output: Output, report: Mapping[str, Any]) -> bool:
     demand_possible(report)
     for line in plan_lines(report):
         output.line(line)
-    if not report["nothing"]:
+    if pull:
+        output.line("images are fetched anew first: what they are newer for is replaced besides")
+    if pull or not report["nothing"]:
         confirm(output, "Deploy this?")
     elif report["release"] is not None:
         fields = {"release": report["release"], "changes": {}, "set_id": None, "operation": None}

@@ -115,13 +115,14 @@ def plan_command(name: str, as_json: bool) -> None:
 @name_argument
 @click.option("--note", default="", metavar="TEXT", help="Why; kept with the release.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--pull", is_flag=True, help="Fetch anew what registries have under the names of the images.")
 @json_option
-def deploy_command(name: str, note: str, yes: bool, as_json: bool) -> None:
+def deploy_command(name: str, note: str, yes: bool, pull: bool, as_json: bool) -> None:
     """Deploy what the files of NAME say now. When it does not become healthy, the release before serves again."""
     with speaking(as_json=as_json) as output:
         _project(name)
-        if yes or agreed(output, _run(output, "stack.plan", name).result["plan"]):
-            tell(output, _run(output, "stack.deploy", name, {"note": note}))
+        if yes or agreed(output, _run(output, "stack.plan", name).result["plan"], pull=pull):
+            tell(output, _run(output, "stack.deploy", name, {"note": note, **({"pull": True} if pull else {})}))
 
 
 @command.command("allow")

@@ -20,12 +20,12 @@ def report(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - values of JSON
     return {**empty, "release": 4, "nothing": False, "changes": [row], **changes}
 
 
-def asked(typed: str | None, **changes: object) -> Result:
+def asked(typed: str | None, *, pull: bool = False, **changes: object) -> Result:
     """Somebody is asked and types this; the result's return value says whether they agreed."""
 
     @click.command
     def verb() -> bool:
-        return agreed(Output(as_json=True), report(**changes))
+        return agreed(Output(as_json=True), report(**changes), pull=pull)
 
     return CliRunner().invoke(verb, input=typed, standalone_mode=False)
 
@@ -59,3 +59,9 @@ def test_what_is_in_the_way_is_said_instead_of_asking() -> None:
     found = asked("y\n", problems=[{"message": "port 80 is taken", "remedy": "stop apache"}]).exception
     assert isinstance(found, UserError)
     assert (found.message, found.remedy, found.code) == ("port 80 is taken", "stop apache", "not_ready")
+
+
+def test_with_images_fetched_anew_nobody_knows_that_nothing_is_to_do() -> None:
+    done = asked("y\n", nothing=True, pull=True)
+    assert done.return_value is True
+    assert done.stderr.index("fetched anew") < done.stderr.index("Deploy this?")

@@ -145,7 +145,8 @@ def _pinned(
     found = deepcopy(project)
     for name, config in found["services"].items():
         called = image(view.spec.project, name, config)
-        if docker.engine.image_id(called) != wanted[name].image_id:
+        # One that is not here yet may be fetched by what names it for good, and then has no other name.
+        if not wanted[name].image_id or docker.engine.image_id(called) != wanted[name].image_id:
             config["image"] = wanted[name].image
         if digests.get(name):
             config["labels"] = {**(config.get("labels") or {}), CONTENTS: digests[name]}

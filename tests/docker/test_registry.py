@@ -1,0 +1,165 @@
+"""Images from a real registry: deployed, found newer, fetched anew, and rolled back to by their digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pytest_django import Settings
+
+from backups import process
+from config.chosen import COMPOSE, Chosen, write_chosen
+from config.cli import clean
+from portal.operations.models import State
+from portal.runtime.paths import RuntimePaths
+from portal.runtime.state import StackState, write_state
+from portal.stacks.models import ImageLook, Release
+from tests.docker import test_projects as projects
+from tests.docker.test_projects import NAME, SLEEP, Site, good, run
+from tests.support import tiny_stack
+from tests.support.docker_engine import Engine
+from tests.support.registry import Registry, registry
+
+pytestmark = [pytest.mark.docker, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+
+site = projects.site
+OLD, NEW = "ragkeep/tiny:first", "ragkeep/tiny:second"
+
+
+@pytest.fixture
+def store(engine: Engine, tmp_path: Path) -> Iterator[Registry]:
+    """A registry, and two images to push that differ in a label; no name of it is left on the engine."""
+    tiny_stack.build_image(engine)
+    for tag in (OLD, NEW):
+        text = f"FROM {tiny_stack.IMAGE}\nLABEL which={tag}\n"
+        process.run(["docker", "build", "--tag", tag, "-"], env=engine.environ, stdin=text, timeout=120)
+    with registry(tmp_path / "registry") as found:
+        try:
+            yield found
+        finally:
+            names = ["image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}", "--digests"]
+            told = engine.docker(*names).stdout.split()
+            mine = [name for name in told if name.startswith(f"{found.host}/") and "<none>" not in name]
+            for name in [*mine, OLD, NEW]:
+                engine.docker("rmi", "--force", name, check=False)
+
+
+def forget(site: Site, *names: str) -> None:
+    """Have the engine lose an image, whatever names it has."""
+    for name in names:
+        site.engine.docker("rmi", "--force", name, check=False)
+
+
+def is_here(engine: Engine, name: str) -> bool:
+    return engine.has_image(name)
+
+
+def deployed(site: Site, store: Registry) -> tuple[str, str]:
+    """Deploy the old image from the registry, which then gets the new one under the same name, and another version;
+    returns the digests of both."""
+    name = store.name("shop:1.0.0")
+    old = store.push(site.engine, OLD, "shop:1.0.0")
+    forget(site, OLD)
+    assert not is_here(site.engine, name)
+    site.write({"web": {**SLEEP, "image": name}})
+    projects.add(site)
+    good(run("project.fetch"))
+    assert good(run("stack.deploy"))["changes"] == {"web": "create"}
+    assert served(site) == (OLD, f"{store.name('shop')}@{old}")
+    new = push_behind_the_back(site, store)
+    return old, new
+
+
+def push_behind_the_back(site: Site, store: Registry) -> str:
+    """The new image under the same name, pushed from elsewhere: the name means the old one here as before."""
+    name = store.name("shop:1.0.0")
+    before = site.engine.image_id(name)
+    store.push(site.engine, NEW, "shop:1.2.0")
+    new = store.push(site.engine, NEW, "shop:1.0.0")
+    site.engine.docker("tag", before, name)
+    forget(site, NEW)
+    return new
+
+
+def served(site: Site) -> tuple[str, str]:
+    """Which image runs, by its label, and what the release that serves has recorded of it."""
+    inspected = site.inspect("web")
+    return inspected["Config"]["Labels"]["which"], Release.objects.get(state="current").images["web"]["id"]
+
+
+def test_what_is_newer_is_found_told_and_fetched_on_demand(site: Site, store: Registry) -> None:
+    old, new = deployed(site, store)
+    assert good(run("stack.plan"))["plan"]["nothing"] is True, "a plan asks no registry"
+    assert good(run("stack.updates")) == {"images": 1, "newer_images": 1, "newer_versions": 1, "not_told": 0}
+    look = ImageLook.objects.get()
+    assert (look.digest, look.newer_digest, look.newer_tag, look.fault) == (old, new, "1.2.0", "")
+    assert not is_here(site.engine, f"{store.name('shop')}@{new}"), "looking fetches nothing"
+    assert good(run("stack.deploy"))["changes"] == {}
+    assert served(site)[0] == OLD, "nothing is fetched anew unless somebody says so"
+    assert good(run("stack.deploy", pull=True))["changes"] == {"web": "recreate"}
+    assert served(site) == (NEW, f"{store.name('shop')}@{new}")
+    assert good(run("stack.updates"))["newer_images"] == 0
+    assert good(run("stack.plan"))["plan"]["nothing"] is True
+
+
+@pytest.mark.parametrize("tag", ["means another image", "is gone"])
+def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Registry, tag: str) -> None:
+    old, _ = deployed(site, store)
+    good(run("stack.deploy", pull=True))
+    by_digest = f"{store.name('shop')}@{old}"
+    forget(site, f"ragkeep/kept:{NAME}-web-1", by_digest)
+    if tag == "is gone":
+        site.engine.docker("rmi", store.name("shop:1.0.0"))
+    assert not is_here(site.engine, by_digest)
+    good(run("stack.rollback", release=1))
+    assert served(site) == (OLD, by_digest)
+    assert is_here(site.engine, f"ragkeep/kept:{NAME}-web-3")
+    restarted = site.containers()
+    good(run("stack.start"))
+    assert site.containers() == restarted, "it runs as the release says"
+
+
+def test_without_the_registry_nothing_that_runs_is_touched(site: Site, store: Registry, tmp_path: Path) -> None:
+    old, _ = deployed(site, store)
+    good(run("stack.deploy", pull=True))
+    forget(site, f"ragkeep/kept:{NAME}-web-1", f"{store.name('shop')}@{old}")
+    before = site.containers()
+    (tmp_path / "registry" / "images").rename(tmp_path / "away")
+    lost = run("stack.rollback", release=1)
+    assert (lost.state, lost.error["code"]) == (State.FAILED, "image_missing")
+    assert f"shop@{old} (service web)" in lost.error["message"]
+    pulled = run("stack.deploy", pull=True)
+    assert (pulled.state, pulled.error["code"]) == (State.FAILED, "compose_failed")
+    looked = run("stack.updates")
+    assert (looked.state, looked.result["not_told"]) == (State.SUCCEEDED, 1)
+    assert ImageLook.objects.get().condition == "unknown"
+    assert site.containers() == before
+    assert served(site)[0] == NEW
+
+
+def test_clean_takes_back_the_names_of_kept_images(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write({"web": SLEEP})
+    projects.add(site)
+    good(run("project.fetch"))
+    good(run("stack.deploy"))
+    mine, other = f"ragkeep/kept:{NAME}-web-1", f"ragkeep/kept:{NAME}-two-web-1"
+    assert is_here(site.engine, mine)
+    site.engine.docker("tag", tiny_stack.IMAGE, other)
+    monkeypatch.setenv("RAGKEEP_VAR", str(site.var))
+    chosen = Chosen(COMPOSE, "cleaned")
+    write_chosen(site.var, chosen)
+    write_state(RuntimePaths(site.var, control=chosen.portal_project).root("control"), StackState(ports={}))
+    try:
+        told = CliRunner().invoke(clean.command, ["--yes", "--json"])
+        assert told.exit_code == 0, told.output
+        assert "stacks" in json.loads(told.stdout)["removed"]
+        assert not is_here(site.engine, mine)
+        assert is_here(site.engine, other), "that of a stack of another installation"
+        assert is_here(site.engine, tiny_stack.IMAGE)
+    finally:
+        forget(site, other)

@@ -1,0 +1,80 @@
+"""A real container registry on loopback: the distribution's `docker-registry`, unpacked and not installed.
+
+A Docker Engine trusts registries on 127.0.0.0/8 without TLS.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backups import process
+from config import apt
+from tests.support import servers
+from tests.support.docker_engine import STATE, Engine
+
+PACKAGE = "docker-registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A running registry; `host` is what its images' names begin with."""
+
+    host: str
+
+    def name(self, image: str) -> str:
+        """An image's whole name."""
+        return f"{self.host}/{image}"
+
+    def answers(self) -> bool:
+        return servers.http_ok(f"http://{self.host}/v2/")
+
+    def push(self, engine: Engine, source: str, image: str) -> str:
+        """Push a local image under a name of this registry, and leave no such name behind; returns its digest."""
+        name = self.name(image)
+        engine.docker("tag", source, name)
+        try:
+            said = engine.docker("push", "--quiet", name)
+            told = engine.docker("image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', name).stdout
+        finally:
+            engine.docker("rmi", name, check=False)
+        repository = name.rpartition(":")[0]
+        found = [line.partition("@")[2] for line in told.split() if line.startswith(f"{repository}@")]
+        assert len(found) == 1, (said.stdout, told)
+        engine.docker("rmi", f"{repository}@{found[0]}", check=False)
+        return found[0]
+
+
+def program() -> Path:
+    """The registry's program, fetched on first use.
+
+    Raises:
+        SetupError: this machine's package mirror has none.
+    """
+    if found := shutil.which(PACKAGE):
+        return Path(found)
+    unpacked = STATE / "tools" / "packages" / f"{PACKAGE}-{apt.own_suite()}"
+    inner = Path("usr") / "bin" / PACKAGE
+    if not (unpacked / inner).is_file():
+        unpacked = apt.unpack(PACKAGE, apt.own_suite(), STATE)
+    return unpacked / inner
+
+
+@contextmanager
+def registry(folder: Path, *, port: int = 0) -> Iterator[Registry]:
+    """A registry that keeps its images below `folder`; a free port unless told."""
+    folder.mkdir(parents=True, exist_ok=True)
+    host = f"127.0.0.1:{port or servers.free_port()}"
+    file = folder / "registry.yml"
+    file.write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'images'}}}}}\nhttp: {{addr: '{host}'}}\n"
+    )
+    with process.Running([str(program()), "serve", str(file)]) as running:
+        running.discard_output()
+        found = Registry(host)
+        servers.wait_until(found.answers, what="the registry")
+        yield found

@@ -47,6 +47,7 @@ def _configuration() -> dict[str, Any]:
             "notices": {"task": "portal.alarms.send", "schedule": 10.0, "options": {"expires": 20}},
             "switches": {"task": "portal.alarms.ping", "schedule": 10.0, "options": {"expires": 20}},
             "measures": {"task": "portal.vaults.measures_due", "schedule": 60.0, "options": {"expires": 60}},
+            "terminals": {"task": "portal.terminal.tidy", "schedule": 10.0, "options": {"expires": 10}},
             "kept": {"task": "portal.vaults.kept_expired", "schedule": 300.0, "options": {"expires": 300}},
         },
     }

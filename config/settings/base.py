@@ -38,6 +38,7 @@ INSTALLED_APPS: list[str] = [
     "portal.doctor",
     "portal.cleanup",
     "portal.alarms",
+    "portal.terminal",
     "portal.web",
 ]
 

@@ -46,6 +46,7 @@ ICONS: dict[str, str] = {
     ),
     "undo": '<path d="M8.5 14.5 4 10l4.5-4.5"/><path d="M4 10h10.5a5.5 5.5 0 0 1 0 11H11"/>',
     "log": '<path d="M5 5h14M5 10h14M5 15h9M5 20h6"/>',
+    "terminal": '<rect x="3" y="4" width="18" height="16" rx="1.5"/><path d="m7 9 3.500 3L7 15M12.500 15.500H17"/>',
     "download": '<path d="M12 4v11M7.5 11 12 15.5 16.5 11M4.5 20h15"/>',
     "search": '<circle cx="10.5" cy="10.5" r="6.5"/><path d="m15.5 15.5 5 5"/>',
     "leave": '<path d="M10 4H6a2 2 0 0 0-2 2v12a2 2 0 0 0 2 2h4M15 8l4 4-4 4M19 12H9.5"/>',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
+from portal.web import urls_terminal
 from portal.web.views import (
     account,
     alarms,
@@ -65,6 +66,7 @@ urlpatterns = [
     path("stack/log-download/", logs.log_download, name="logs-download"),
     path("stack/logs/<slug:service>/", logs.service_log, name="service-log"),
     path("stack/logs/<slug:service>/download/", logs.log_download, name="service-log-download"),
+    *urls_terminal.PAGES,
     path("sets/", sets.sets, name="sets"),
     path("sets/back-up/", sets.backup_now, name="backup-now"),
     path("sets/drill/", sets.drill_now, name="drill-now"),

@@ -54,6 +54,13 @@ EXPECTED: dict[str, Expected] = {
     "secret-rotate": Expected(
         "post", 403, 302, (("secret", "redis_password"), ("name", "redis_password")), "/operations/"
     ),
+    "terminal": OPERATORS_PAGE,
+    "terminal-allow": Expected("post", 403, 302, (("idle_minutes", "5"),), "/stack/terminal/"),
+    "terminal-open": Expected("post", 403, 422, (("service", "api"), ("password", "not the password"))),
+    # Somebody else's.
+    "terminal-session": Expected("get", 403, 404),
+    "terminal-send": Expected("post", 403, 404),
+    "terminal-end": Expected("post", 403, 302, to="/stack/terminal/"),
     "clean-up": OPERATORS_PAGE,
     "clean-up-start": Expected("post", 403, 302, (("sorts", "logs"),), "/operations/"),
     "updates-look": Expected("post", 403, 302, to="/stack/"),
@@ -120,7 +127,7 @@ EXPECTED: dict[str, Expected] = {
     "help": PAGE,
 }
 # The stream is asked for by every role in test_web_events.py, from a real server; health and hooks have own files.
-ELSEWHERE = {"sign-in", "events", "health", "hook"}
+ELSEWHERE = {"sign-in", "events", "health", "hook", "terminal-stream"}
 
 
 @pytest.fixture
@@ -138,6 +145,7 @@ def world(seen: dict[str, Client], used: Rows) -> Iterator[dict[str, Client]]:
             "set_id": used.good.pk,
             "restore_id": used.kept.pk,
             "operation_id": used.done.pk,
+            "session_id": uuid.uuid4(),
         }
     )
     yield seen

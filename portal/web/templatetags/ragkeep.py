@@ -60,6 +60,7 @@ _STACK_TABS = (
     _Tab("Use", "operations", "use", ("use",)),
     _Tab("Events", "clock", "stack-events", ("stack-events",)),
     _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
+    _Tab("Terminal", "terminal", "terminal", ("terminal", "terminal-open", "terminal-session"), operators=True),
     _Tab("Settings", "settings", "settings", ("settings",), operators=True),
     _Tab("Clean-up", "trash", "clean-up", ("clean-up",), operators=True),
     _Tab("All stacks", "stack", "stacks", ("stacks",)),

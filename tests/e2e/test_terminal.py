@@ -1,0 +1,111 @@
+"""A terminal in a real browser: through the portal and a worker into a shell, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from django.db import connection
+from playwright.sync_api import Page, expect
+from pytest_django import Settings
+
+from portal.core.models import AuditEntry
+from portal.stacks.services import stack_ensure
+from portal.terminal.models import TerminalPolicy, TerminalSession
+from tests.support import browser, portal_web, servers, terminal_site
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+R = TypeVar("R")
+
+
+@pytest.fixture
+def portal(settings: Settings, valkey_server: servers.Valkey, tmp_path: Path) -> Iterator[str]:
+    settings.VAR_DIR = tmp_path
+    settings.VALKEY_URL = valkey_server.url
+    portal_web.clients()
+    stack_ensure(name="rag")
+    TerminalPolicy.objects.create(pk=1, enabled=True, idle_minutes=15)
+    with terminal_site.site(valkey_server, tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def page(portal: str) -> Iterator[Page]:
+    with browser.chromium() as started:
+        context = started.new_context(viewport={"width": 1360, "height": 900})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield context.new_page()
+
+
+def outside(act: Callable[[], R]) -> R:
+    """Use the database beside Playwright, whose event loop Django takes for an asynchronous caller."""
+
+    def closed() -> R:
+        try:
+            return act()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(closed).result()
+
+
+def opened(page: Page, portal: str, service: str = "api") -> None:
+    page.goto(f"{portal}/sign-in/?next=/stack/terminal/")
+    page.get_by_label("E-mail address").fill(portal_web.OPERATOR)
+    page.get_by_label("Password").fill(portal_web.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Service", exact=True).select_option(service)
+    page.get_by_label("Your password").fill(portal_web.PASSWORD)
+    page.get_by_role("button", name="Open a terminal").click()
+    expect(page.locator("#terminal-state")).to_have_text("Open", timeout=20_000)
+
+
+def typed(page: Page, command: str) -> None:
+    page.keyboard.type(command)
+    page.keyboard.press("Enter")
+
+
+def row(page: Page, text: str) -> None:
+    """A whole line of the screen is this."""
+    expect(page.locator(".term__row").filter(has_text=re.compile(f"^{re.escape(text)}$")).last).to_be_visible()
+
+
+def sessions() -> list[tuple[str, str, str]]:
+    return list(TerminalSession.objects.values_list("service", "user_name", "reason"))
+
+
+def test_a_shell_obeys_is_interrupted_resized_and_left(page: Page, portal: str) -> None:
+    complaints = browser.Complaints().watch(page)
+    opened(page, portal)
+    typed(page, "echo $((40 + 2)) $TERM; pwd >/dev/null; echo ä日本語")
+    row(page, "42 xterm-256color")
+    row(page, "ä日本語")
+
+    typed(page, "sleep 600; echo woken")
+    page.keyboard.press("Control+c")
+    typed(page, "echo status $?")
+    row(page, "status 130")
+
+    typed(page, "stty size")
+    before = page.evaluate("document.querySelectorAll('.term__row').length")
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_timeout(300)
+    typed(page, 'set -- $(stty size); echo "now $1x$2"')
+    expect(page.locator("#terminal")).to_contain_text(re.compile(r"now \d+x\d+"))
+    assert before
+
+    typed(page, "exit")
+    expect(page.locator("#terminal-state")).to_have_text("Ended: the shell ended")
+    assert outside(sessions) == [("api", portal_web.OPERATOR, "exit")]
+    audited = outside(lambda: list(AuditEntry.objects.order_by("id").values_list("action", "target", "actor_name")))
+    assert [entry for entry in audited if entry[0].startswith("terminal")] == [
+        ("terminal.opened", "stack:rag/api", portal_web.OPERATOR),
+        ("terminal.ended", "stack:rag/api", portal_web.OPERATOR),
+    ]
+    assert complaints.take() == []

@@ -57,3 +57,16 @@ def test_a_login_is_found_under_the_names_that_docker_gives_it(tmp_path: Path) -
     assert login_of(docker, "elsewhere.org") is None
     assert login_of(Docker("unix:///nowhere", tmp_path / "none"), "docker.io") is None
     assert "pass:word" not in repr(login_of(docker, "docker.io"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"DOCKER_CONFIG": "/given", "RAGKEEP_RUNTIME": "compose", "RAGKEEP_VAR": "/var/x"}, Path("/given")),
+        ({"RAGKEEP_RUNTIME": "compose", "RAGKEEP_VAR": "/var/x"}, Path("/var/x/control/docker")),
+        ({"RAGKEEP_VAR": "/var/x"}, Path.home() / ".docker"),
+        ({}, Path.home() / ".docker"),
+    ],
+)
+def test_the_portal_in_containers_keeps_logins_where_they_outlive_it(environ: dict[str, str], folder: Path) -> None:
+    assert Docker.discover(environ).config == folder

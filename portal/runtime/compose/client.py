@@ -30,8 +30,13 @@ class Docker:
 
     @classmethod
     def discover(cls, environ: Mapping[str, str] = os.environ) -> Docker:
-        """What DOCKER_HOST and DOCKER_CONFIG name, else Docker's own defaults."""
-        given = environ.get("DOCKER_CONFIG")
+        """What DOCKER_HOST and DOCKER_CONFIG name, else Docker's own defaults.
+
+        In the portal's containers, whose home is empty at each start, credentials are kept in the folder of all state.
+        """
+        given, var = environ.get("DOCKER_CONFIG"), environ.get("RAGKEEP_VAR")
+        if not given and var and environ.get("RAGKEEP_RUNTIME") == "compose":
+            given = f"{var}/control/docker"
         return cls(environ.get("DOCKER_HOST") or SOCKET, Path(given) if given else Path.home() / ".docker")
 
     @property

@@ -14,6 +14,9 @@ from backups import process
 from config.chosen import COMPOSE, Chosen, write_chosen
 from config.cli import clean
 from portal.operations.models import State
+from portal.runtime.compose import registry as asking
+from portal.runtime.compose.client import Docker
+from portal.runtime.compose.registry import RegistryError
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.state import StackState, write_state
 from portal.stacks.models import ImageLook, Release
@@ -138,6 +141,26 @@ def test_without_the_registry_nothing_that_runs_is_touched(site: Site, store: Re
     assert ImageLook.objects.get().condition == "unknown"
     assert site.containers() == before
     assert served(site)[0] == NEW
+
+
+def test_a_registry_that_wants_a_login_gets_that_of_docker(engine: Engine, store: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    (folder / "cli-plugins").symlink_to(engine.config / "cli-plugins")
+    signed_in, word = Engine(engine.host, folder), "secret-word"
+    with registry(tmp_path / "private", login=f"reader:{word}") as private:
+        name = private.name("shop:1.0.0")
+        stranger = Docker(engine.host, tmp_path / "nowhere")
+        command = ["docker", "login", "--username", "reader", "--password-stdin", private.host]
+        process.run(command, env=signed_in.environ, stdin=word, timeout=60)
+        pushed = private.push(signed_in, OLD, "shop:1.0.0")
+        assert private.push(signed_in, OLD, "shop:1.1.0") == pushed
+        for ask in (asking.digest, asking.tags):
+            with pytest.raises(RegistryError) as refused:
+                ask(stranger, name)
+            assert word not in refused.value.message
+        assert asking.digest(Docker(engine.host, folder), name) == pushed
+        assert sorted(asking.tags(Docker(engine.host, folder), name)) == ["1.0.0", "1.1.0"]
 
 
 def test_clean_takes_back_the_names_of_kept_images(

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import bcrypt
 
 from backups import process
 from config import apt
@@ -30,7 +34,13 @@ class Registry:
         return f"{self.host}/{image}"
 
     def answers(self) -> bool:
-        return servers.http_ok(f"http://{self.host}/v2/")
+        try:
+            urlopen(f"http://{self.host}/v2/", timeout=2).close()
+        except HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def push(self, engine: Engine, source: str, image: str) -> str:
         """Push a local image under a name of this registry, and leave no such name behind; returns its digest."""
@@ -63,15 +73,23 @@ def program() -> Path:
     return unpacked / inner
 
 
+def _passwords(folder: Path, login: str) -> Path:
+    name, _, password = login.partition(":")
+    file = folder / "htpasswd"
+    file.write_text(f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n")
+    return file
+
+
 @contextmanager
-def registry(folder: Path, *, port: int = 0) -> Iterator[Registry]:
-    """A registry that keeps its images below `folder`; a free port unless told."""
+def registry(folder: Path, *, login: str = "") -> Iterator[Registry]:
+    """A registry that keeps its images below `folder`; with `login`, as `name:password`, for nobody else."""
     folder.mkdir(parents=True, exist_ok=True)
-    host = f"127.0.0.1:{port or servers.free_port()}"
+    host = f"127.0.0.1:{servers.free_port()}"
     file = folder / "registry.yml"
     file.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder / 'images'}}}}}\nhttp: {{addr: '{host}'}}\n"
+        + (f"auth: {{htpasswd: {{realm: test, path: {_passwords(folder, login)}}}}}\n" if login else "")
     )
     with process.Running([str(program()), "serve", str(file)]) as running:
         running.discard_output()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 
 from portal.cleanup.pieces import Piece, Sort
 from portal.operations.models import FINISHED, Operation
@@ -20,14 +21,25 @@ WORK_AGE = timedelta(days=7)
 def rotated_logs(var: Path) -> Iterator[Piece]:
     """What supervisord has put aside as `<service>.log.1` and so on; the newest lines are in `<service>.log`."""
     for file in sorted([*var.glob("control/logs/*.log.*"), *var.glob("stacks/*/logs/*.log.*")]):
-        if file.is_file() and file.suffix[1:].isdigit():
-            yield Piece(Sort.LOGS, str(file), str(file.relative_to(var)), file.stat().st_size)
+        # One may be rotated once more, and have another name, between the list and the look.
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            if S_ISREG(found.st_mode) and file.suffix[1:].isdigit():
+                yield Piece(Sort.LOGS, str(file), str(file.relative_to(var)), found.st_size)
 
 
 def work_folders(var: Path, *, now: datetime) -> Iterator[Piece]:
     """Folders below `operations` whose operation ended a week ago, or that nobody knows; what an undo needs stays."""
-    for folder in sorted((var / "operations").glob("*")):
-        if (number := _uuid(folder.name)) and folder.is_dir() and _is_over(number, folder, now):
+    folders = {
+        number: folder
+        for folder in sorted((var / "operations").glob("*"))
+        if (number := _uuid(folder.name)) and folder.is_dir()
+    }
+    rows = Operation.objects.in_bulk(list(folders))
+    undone = Restore.objects.filter(operation__in=folders, state=RestoreState.KEPT)
+    needed = set(undone.values_list("operation", flat=True))
+    for number, folder in folders.items():
+        if number not in needed and _is_over(rows.get(number), folder, now):
             yield Piece(Sort.WORK, str(folder), f"operations/{folder.name}", size(folder))
 
 
@@ -37,12 +49,9 @@ def _uuid(name: str) -> uuid.UUID | None:
     return None
 
 
-def _is_over(number: uuid.UUID, folder: Path, now: datetime) -> bool:
-    row = Operation.objects.filter(pk=number).first()
+def _is_over(row: Operation | None, folder: Path, now: datetime) -> bool:
     if row is None:
         return folder.stat().st_mtime < (now - WORK_AGE).timestamp()
-    if Restore.objects.filter(operation=row, state=RestoreState.KEPT).exists():
-        return False
     return row.state in FINISHED and row.finished_at is not None and row.finished_at < now - WORK_AGE
 
 

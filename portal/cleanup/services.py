@@ -18,6 +18,7 @@ from portal.operations.asking import by_worker
 from portal.operations.faults import runtime_faults
 from portal.operations.models import ACTIVE, Operation
 from portal.runtime.compose.client import Docker
+from portal.runtime.errors import StackFileError, StackRuntimeError
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Stack
 
@@ -54,16 +55,23 @@ def pieces(*, now: datetime) -> list[Piece]:
 
 def _of_engine(docker: Docker) -> list[Piece]:
     specs = [places.stack_spec(name) for name in Stack.objects.values_list("name", flat=True)]
-    projects = [settings.PORTAL_PROJECT, *(spec.project for spec in specs)]
-    needed = {settings.AGENT_IMAGE, *(image for spec in specs for image in _described(spec))}
+    described = {spec.project: images for spec in specs if (images := _described(spec)) is not None}
+    projects = [settings.PORTAL_PROJECT, *described]
+    needed = {settings.AGENT_IMAGE, *(image for images in described.values() for image in images)}
     drills = Operation.objects.filter(kind="drill", state__in=ACTIVE).values_list("pk", flat=True)
     at_work = {f"{engine.THROW_AWAY}{str(pk)[:8]}" for pk in drills}
     return [*engine.images(docker, projects, needed), *engine.volumes(docker, at_work)]
 
 
-def _described(spec: StackSpec) -> list[str]:
-    """What the next deploy needs."""
-    return list(places.runtime().rendered(spec).images.values())
+def _described(spec: StackSpec) -> list[str] | None:
+    """What the next deploy needs; None where nobody can tell, because the files of somebody else's project are wrong:
+    then no image of that project can go."""
+    try:
+        return list(places.runtime().rendered(spec).images.values())
+    except StackFileError:
+        if spec.foreign is None:
+            raise
+        return None
 
 
 def pieces_remove(wanted: Sequence[Piece]) -> tuple[list[Piece], list[str]]:
@@ -76,8 +84,15 @@ def pieces_remove(wanted: Sequence[Piece]) -> tuple[list[Piece], list[str]]:
                 engine.remove(docker, piece)
             else:
                 files.remove(var, piece)
-        except Exception as error:  # one thing that stays must not keep the others
-            left.append(f"{piece.name} stays: {error}")
+        # One thing that stays must not keep the others.
+        except (StackRuntimeError, OSError) as error:
+            left.append(f"{piece.name} stays: {_why(error)}")
         else:
             gone.append(piece)
     return gone, left
+
+
+def _why(error: StackRuntimeError | OSError) -> str:
+    if isinstance(error, StackRuntimeError):
+        return f"{error.message}; {error.remedy}" if error.remedy else error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from portal.cleanup import engine
+from portal.cleanup import engine, services
 from portal.cleanup.pieces import Piece, Sort
 from portal.cleanup.services import pieces, pieces_remove
+from portal.core import places
 from portal.doctor.kinds import MACHINE
 from portal.operations import worker
 from portal.operations.errors import OperationRefused
 from portal.operations.models import Operation, State
 from portal.operations.services import operation_start
+from portal.runtime.compose.client import Docker
 from portal.runtime.compose.containers import PROJECT
-from tests.support import portal_web
+from portal.runtime.errors import StackFileError
+from portal.runtime.foreign import Foreign
+from portal.runtime.protocol import Rendered
+from portal.runtime.spec import StackSpec
+from portal.stacks.models import Stack
+from tests.support import portal_web, tiny_stack
 from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
@@ -105,6 +114,43 @@ def test_the_page_shows_what_would_go(used: Rows) -> None:
     assert Operation.objects.get(kind="cleanup").params == {"sorts": ["logs", "work"]}
     assert answer.headers["Location"].startswith("/operations/")
     assert "Nothing was chosen" in operator.post("/stack/clean-up/start/", follow=True).content.decode()
+
+
+class Engine:
+    """Answers as the Docker Engine does, with these images and nothing else."""
+
+    def __init__(self, *images: dict[str, Any]) -> None:
+        self.images = list(images)
+
+    def containers(self) -> list[dict[str, Any]]:
+        return []
+
+    def get(self, path: str, *_: object, **__: object) -> object:
+        return self.images if path == "/images/json" else {}
+
+
+def test_while_the_files_of_a_project_are_wrong_its_images_stay_and_others_can_go(
+    used: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stack.objects.create(name="shop", runtime="compose")
+    plain = tiny_stack.tiny()
+    specs = {"rag": replace(plain, project="rag"), "shop": replace(plain, project="shop", foreign=Foreign(("c.yaml",)))}
+
+    def rendered(spec: StackSpec) -> Rendered:
+        if spec.foreign is not None:
+            raise StackFileError("services.web", "expected a mapping")
+        return Rendered("", {}, {})
+
+    monkeypatch.setattr(places, "stack_spec", specs.__getitem__)
+    monkeypatch.setattr(places.runtime(), "rendered", rendered)
+    docker = SimpleNamespace(
+        engine=Engine(*(image("<none>:<none>", Id=name, Labels={PROJECT: name}) for name in ("rag", "shop")))
+    )
+    assert [piece.key for piece in services._of_engine(cast(Docker, docker))] == ["rag"]
+    specs["rag"] = replace(plain, project="rag", foreign=None)
+    monkeypatch.setattr(places.runtime(), "rendered", lambda _: rendered(specs["shop"]))
+    with pytest.raises(StackFileError):
+        services._of_engine(cast(Docker, docker))
 
 
 def image(*tags: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - an answer of the engine

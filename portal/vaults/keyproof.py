@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,11 +43,21 @@ def keyproof_last(repository: Repository) -> KeyProof | None:
     return KeyProof.objects.filter(repository=repository, passed=True).first()
 
 
-def keyproof_due(repository: Repository, *, now: datetime | None = None) -> bool:
-    """Whether somebody should prove the key: never proven, or not for 90 days; never that of a replaced repository."""
+def keyproofs_last(repositories: Iterable[Repository]) -> dict[int, KeyProof]:
+    """The same for many at once, by the repository's id; those whose key nobody ever proved are left out."""
+    passed = KeyProof.objects.filter(repository__in=[row.pk for row in repositories], passed=True)
+    newest = passed.order_by("repository_id", "-created_at").distinct("repository_id")
+    return {proof.repository_id: proof for proof in newest}
+
+
+def keyproof_due(repository: Repository, last: KeyProof | None, *, now: datetime | None = None) -> bool:
+    """Whether somebody should prove the key: never proven, or not for 90 days; never that of a replaced repository.
+
+    Args:
+        last: the last time that somebody did.
+    """
     if repository.replaced_by_id is not None:
         return False
-    last = keyproof_last(repository)
     return last is None or (now or timezone.now()) - last.created_at > DUE_AFTER
 
 

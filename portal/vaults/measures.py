@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,13 +122,15 @@ def _made_here(repository: Repository, one: Mapping[str, Any]) -> bool:
     return any(f"{operation.created_at:%Y%m%dT%H%M%SZ}" == taken for operation in mine)
 
 
-def snapshots_forged(repository: Repository) -> list[ForeignSnapshot]:
-    """Those among them that claim to be sets of ours."""
-    return [suspect.snapshot for suspect in foreign_or_forged(repository) if suspect.forged]
-
-
 def foreign_or_forged(repository: Repository) -> list[Suspect]:
     """Snapshots that appeared without an operation of ours, newest first: somebody else's, or forged ones that are to
     push real sets out of a retention that counts."""
     rows = ForeignSnapshot.objects.filter(repository=repository)
     return [Suspect(row, OURS in row.tags) for row in rows]
+
+
+def forged_counts(repositories: Iterable[Repository]) -> dict[int, int]:
+    """How many of those in each of these claim to be sets of ours, by the repository's id; those with none are
+    left out."""
+    rows = ForeignSnapshot.objects.filter(repository__in=[row.pk for row in repositories])
+    return Counter(where for where, tags in rows.values_list("repository", "tags") if OURS in tags)

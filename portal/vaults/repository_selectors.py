@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, QuerySet
 
 from backups.errors import AddressInvalid
 from backups.place import Address
-from portal.vaults.models import BackupSet, ForeignSnapshot, Repository
+from portal.vaults.models import BackupSet, ForeignSnapshot, Repository, SetCopy
 
 OTHER = "other"
 
@@ -30,7 +32,7 @@ class RepositoryView:
     sets: int
     foreign: int
     copies: int
-    newest: Any
+    newest: datetime | None
     bytes: int | None
     free: int | None
     total: int | None
@@ -43,10 +45,9 @@ class RepositoryView:
 
 def repository_list() -> list[RepositoryView]:
     """Every repository by name."""
-    rows = Repository.objects.select_related("copy_to", "replaced_by").order_by("name")
-    sets = _counts(BackupSet.objects.filter(removed_at=None))
-    foreign = _counts(ForeignSnapshot.objects.all())
-    return [_view(row, sets.get(row.pk, (0, None)), foreign.get(row.pk, (0, None))[0]) for row in rows]
+    rows = list(Repository.objects.select_related("copy_to", "replaced_by").order_by("name"))
+    held = _held(rows)
+    return [_view(row, held[row.pk]) for row in rows]
 
 
 def repository_get(name: str) -> RepositoryView:
@@ -56,8 +57,7 @@ def repository_get(name: str) -> RepositoryView:
         Repository.DoesNotExist
     """
     row = Repository.objects.select_related("copy_to", "replaced_by").get(name=name)
-    held = row.sets.filter(removed_at=None).aggregate(Count("pk"), Max("taken_at"))
-    return _view(row, (held["pk__count"], held["taken_at__max"]), row.foreign_snapshots.count())
+    return _view(row, _held([row])[row.pk])
 
 
 def repository_summaries() -> list[dict[str, Any]]:
@@ -95,22 +95,42 @@ def kind_of(row: Repository) -> str:
         return OTHER
 
 
-def _counts(rows: Any) -> dict[int, tuple[int, Any]]:  # noqa: ANN401 - sets and foreign snapshots alike
-    grouped = rows.values("repository").annotate(n=Count("pk"), newest=Max("taken_at")).order_by()
-    return {found["repository"]: (found["n"], found["newest"]) for found in grouped}
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What lies in a repository, as numbers; `newest` is when its newest set was taken."""
+
+    sets: int
+    foreign: int
+    copies: int
+    newest: datetime | None
 
 
-def _view(row: Repository, sets: tuple[int, Any], foreign: int) -> RepositoryView:
+def _held(rows: Sequence[Repository]) -> dict[int, Held]:
+    """The same number of queries for however many repositories; by their ids."""
+    wanted = [row.pk for row in rows]
+    sets = BackupSet.objects.filter(repository__in=wanted, removed_at=None)
+    newest = dict(sets.order_by().values_list("repository").annotate(Max("taken_at")))
+    counts = _counted(sets)
+    foreign = _counted(ForeignSnapshot.objects.filter(repository__in=wanted))
+    copies = _counted(SetCopy.objects.filter(repository__in=wanted, set__removed_at=None))
+    return {pk: Held(counts.get(pk, 0), foreign.get(pk, 0), copies.get(pk, 0), newest.get(pk)) for pk in wanted}
+
+
+def _counted(rows: QuerySet[Any]) -> dict[int, int]:
+    return dict(rows.order_by().values_list("repository").annotate(Count("pk")))
+
+
+def _view(row: Repository, held: Held) -> RepositoryView:
     free, total = _space(row)
     size = row.stats.get("total_size", row.stats.get("bytes"))
     return RepositoryView(
         row=row,
         kind=kind_of(row),
         state=_state(row),
-        sets=sets[0],
-        foreign=foreign,
-        copies=row.copies.filter(Q(set__removed_at=None)).count(),
-        newest=sets[1],
+        sets=held.sets,
+        foreign=held.foreign,
+        copies=held.copies,
+        newest=held.newest,
         bytes=size,
         free=free if free is not None else _granted(row, size),
         total=total or row.capacity_bytes,

@@ -7,14 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from backups.job import RepositoryPlace
 from backups.repository import Repository as Restic
 from portal.alarms.rules import recovery
 from portal.core.models import AuditEntry
-from portal.vaults.keyproof import keyproof_due
+from portal.vaults.keyproof import keyproof_due, keyproof_last, keyproofs_last
 from portal.vaults.models import HELD, KeyProof, Plan, Repository
 from portal.vaults.recover import plans_hold
 from portal.vaults.recoverycard import recovery_card
@@ -76,14 +78,45 @@ def test_the_card_of_a_repository_that_is_away_is_still_a_card(operator: Client,
 
 
 def test_the_right_key_is_recorded_and_never_kept(operator: Client, repository: Repository, tmp_path: Path) -> None:
-    assert keyproof_due(repository)
+    assert keyproof_due(repository, None)
     assert operator.post(PROOF, {"key": f" {KEY} "}).headers["Location"] == PAGE
     proof = KeyProof.objects.get()
     assert (proof.passed, proof.by and proof.by.username) == (True, portal_web.OPERATOR)
-    assert not keyproof_due(repository)
-    assert keyproof_due(repository, now=timezone.now() + timedelta(days=91))
+    assert keyproof_last(repository) == proof
+    assert not keyproof_due(repository, proof)
+    assert keyproof_due(repository, proof, now=timezone.now() + timedelta(days=91))
     assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY in path.read_text(errors="replace")] == []
     assert KEY not in str(list(AuditEntry.objects.values()))
+
+
+def test_of_many_repositories_each_has_its_own_last_proof(repository: Repository) -> None:
+    other, never = (Repository.objects.create(name=name, url=f"/srv/{name}", password_file="x") for name in "on")
+    for row, days in ((repository, 9), (other, 1), (repository, 3)):
+        proof = KeyProof.objects.create(repository=row, passed=True)
+        KeyProof.objects.filter(pk=proof.pk).update(created_at=timezone.now() - timedelta(days=days))
+    KeyProof.objects.create(repository=never, passed=False)
+    found = keyproofs_last([repository, other, never])
+    assert {pk: (timezone.now() - proof.created_at).days for pk, proof in found.items()} == {
+        repository.pk: 3,
+        other.pk: 1,
+    }
+
+
+@pytest.mark.parametrize("address", [PAGE, "/", "/repositories/"])
+def test_a_page_asks_the_database_no_more_often_for_more_repositories(
+    operator: Client, address: str, tmp_path: Path
+) -> None:
+    Repository.objects.update(created_at=timezone.now() - timedelta(days=30))
+    operator.get(address)
+    with CaptureQueriesContext(connection) as one:
+        operator.get(address)
+    for number in range(4):
+        row = Repository.objects.create(name=f"r{number}", url=str(tmp_path), password_file="x")
+        row.foreign_snapshots.create(snapshot_id=f"{number}", taken_at=timezone.now(), tags=["ragkeep"])
+    Repository.objects.update(created_at=timezone.now() - timedelta(days=30))
+    with CaptureQueriesContext(connection) as more:
+        operator.get(address)
+    assert len(more) <= len(one), [query["sql"][:120] for query in more]
 
 
 def test_a_wrong_key_is_said_and_counted_until_a_pause(operator: Client, repository: Repository) -> None:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from portal.alarms.conditions import Condition
 from portal.alarms.models import Severity
-from portal.vaults.keyproof import keyproof_due, keyproof_last
-from portal.vaults.models import Repository
+from portal.vaults.keyproof import keyproof_due, keyproofs_last
+from portal.vaults.models import KeyProof, Repository
 from portal.vaults.recover import plans_held
 from portal.vaults.selectors import repositories_in_use
 
@@ -18,15 +18,16 @@ GRACE = timedelta(days=7)
 def key_unproven(now: datetime) -> list[Condition]:
     """For 90 days nobody has shown that the key of a repository can be found outside of this machine."""
     remedy = "Type it, from where it is kept, on the page Recovery: without it nobody can read the sets."
+    rows = [row for row in repositories_in_use() if now - row.created_at > GRACE]
+    proofs = keyproofs_last(rows)
     return [
-        Condition(f"repository.key {row.scope}", Severity.WARNING, _unproven(row), remedy)
-        for row in repositories_in_use()
-        if now - row.created_at > GRACE and keyproof_due(row, now=now)
+        Condition(f"repository.key {row.scope}", Severity.WARNING, _unproven(row, proofs.get(row.pk)), remedy)
+        for row in rows
+        if keyproof_due(row, proofs.get(row.pk), now=now)
     ]
 
 
-def _unproven(row: Repository) -> str:
-    last = keyproof_last(row)
+def _unproven(row: Repository, last: KeyProof | None) -> str:
     since = f"since {last.created_at:%Y-%m-%d}" if last else "yet"
     return f"Nobody has proven {since} to hold the key of the repository {row.name}"
 

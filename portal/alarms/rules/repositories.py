@@ -7,7 +7,7 @@ from datetime import datetime
 
 from portal.alarms.conditions import Condition
 from portal.alarms.models import Severity
-from portal.vaults.measures import snapshots_forged
+from portal.vaults.measures import forged_counts
 from portal.vaults.models import Repository
 from portal.vaults.selectors import repositories_gone, repositories_in_use, repositories_on_data_disk
 
@@ -45,7 +45,9 @@ def _damage(row: Repository) -> Condition:
 
 def forged(_now: datetime) -> list[Condition]:
     """Snapshots claim to be sets of ours, and no operation of ours made them."""
-    return [_forgery(row, count) for row in repositories_in_use() if (count := len(snapshots_forged(row)))]
+    rows = repositories_in_use()
+    counts = forged_counts(rows)
+    return [_forgery(row, counts[row.pk]) for row in rows if row.pk in counts]
 
 
 def _forgery(row: Repository, count: int) -> Condition:

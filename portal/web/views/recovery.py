@@ -13,10 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from backups.secret import Secret
 from portal.operations.errors import OperationRefused
-from portal.vaults.keyproof import key_prove, keyproof_due, keyproof_last
+from portal.vaults.keyproof import DUE_AFTER, key_prove, keyproof_due, keyproof_last, keyproofs_last
 from portal.vaults.models import KeyProof, Repository
 from portal.vaults.recover import plans_held, plans_take_over
 from portal.vaults.recoverycard import recovery_card
+from portal.vaults.selectors import repositories_in_use
 from portal.web.pages import operators_only, page, user_of
 
 
@@ -43,8 +44,9 @@ class Row:
 
 @require_safe
 def recovery(request: HttpRequest) -> HttpResponse:
-    repositories = Repository.objects.filter(replaced_by=None).order_by("name")
-    rows = [Row(each, keyproof_last(each), keyproof_due(each)) for each in repositories]
+    repositories = repositories_in_use()
+    proofs = keyproofs_last(repositories)
+    rows = [Row(each, proofs.get(each.pk), keyproof_due(each, proofs.get(each.pk))) for each in repositories]
     return page(request, "recovery", {"rows": rows, "held": plans_held()})
 
 
@@ -77,7 +79,7 @@ def _proven(request: HttpRequest, repository: Repository, form: KeyForm) -> bool
     if not proof.passed:
         form.add_error("key", "That key does not open the repository. Find the right one while this machine has it.")
         return False
-    messages.success(request, f"That key opens {repository.name}. The next proof is due in 90 days.")
+    messages.success(request, f"That key opens {repository.name}. The next proof is due in {DUE_AFTER.days} days.")
     return True
 
 
@@ -87,4 +89,6 @@ def take_over(request: HttpRequest) -> HttpResponse:
     names = [plan.name for plan in plans_take_over(user=user_of(request))]
     if names:
         messages.success(request, f"This machine has taken over. Running again: {', '.join(names)}.")
+    else:
+        messages.info(request, "No plan was held: this machine backs up already.")
     return redirect("recovery")

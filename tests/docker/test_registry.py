@@ -13,6 +13,7 @@ from pytest_django import Settings
 from backups import process
 from config.chosen import COMPOSE, Chosen, write_chosen
 from config.cli import clean
+from portal.core import places
 from portal.operations.models import State
 from portal.runtime.compose import registry as asking
 from portal.runtime.compose.client import Docker
@@ -58,6 +59,12 @@ def forget(site: Site, *names: str) -> None:
 
 def is_here(engine: Engine, name: str) -> bool:
     return engine.has_image(name)
+
+
+def names_of(site: Site, store: Registry) -> list[str]:
+    """What the engine has of the registry, each as `repository@digest`."""
+    told = site.engine.docker("image", "ls", "--digests", "--format", "{{.Repository}}@{{.Digest}}").stdout.split()
+    return [name for name in told if name.startswith(f"{store.host}/")]
 
 
 def deployed(site: Site, store: Registry) -> tuple[str, str]:
@@ -110,7 +117,7 @@ def test_what_is_newer_is_found_told_and_fetched_on_demand(site: Site, store: Re
 
 @pytest.mark.parametrize("tag", ["means another image", "is gone"])
 def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Registry, tag: str) -> None:
-    old, _ = deployed(site, store)
+    old, new = deployed(site, store)
     good(run("stack.deploy", pull=True))
     by_digest = f"{store.name('shop')}@{old}"
     forget(site, f"ragkeep/kept:{NAME}-web-1", by_digest)
@@ -120,6 +127,9 @@ def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Regist
     good(run("stack.rollback", release=1))
     assert served(site) == (OLD, by_digest)
     assert is_here(site.engine, f"ragkeep/kept:{NAME}-web-3")
+    places.runtime().let_images_go([f"ragkeep/kept:{NAME}-web-2"])
+    newer = [line for line in names_of(site, store) if line.endswith(new)]
+    assert bool(newer) is (tag == "means another image"), "it goes with its last name"
     restarted = site.containers()
     good(run("stack.start"))
     assert site.containers() == restarted, "it runs as the release says"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from config.cli.clean import kept_names
-from portal.runtime.compose import rendering
+from portal.runtime.compose import keeping, rendering
 from portal.runtime.compose.comparison import Wanted
 
 NAMED, PINNED = "registry.example.org/web:1", f"registry.example.org/web@sha256:{'a' * 64}"
@@ -48,3 +48,19 @@ def test_a_release_names_its_image_for_good_unless_the_name_still_means_it(here:
     wanted = Wanted("web", config, "", {}, "", PINNED, here.get(PINNED, ""))
     found = rendering._pinned(docker, view, {"services": {"web": config}}, {"web": wanted}, {})
     assert found["services"]["web"]["image"] == named
+
+
+@pytest.mark.parametrize(
+    ("tags", "taken"),
+    [(["kept:1"], ["kept:1", PINNED]), (["kept:1", NAMED], ["kept:1"]), (["kept:1", "kept:2"], ["kept:1"]), (None, [])],
+    ids=["its last name", "it has its own name too", "another release needs it", "gone already"],
+)
+def test_an_image_without_another_name_goes_with_what_a_registry_knows_it_by(
+    tags: list[str] | None, taken: list[str]
+) -> None:
+    ran: list[str] = []
+    found = {"RepoTags": tags, "RepoDigests": [PINNED]} if tags else None
+    engine = SimpleNamespace(get=lambda _: found)
+    docker: Any = SimpleNamespace(engine=engine, run=lambda words, check: ran.append(words[-1]))
+    keeping.let_go(docker, ["kept:1"])
+    assert ran == taken

@@ -30,7 +30,15 @@ def keep(docker: Docker, images: Mapping[str, str]) -> None:
 
 
 def let_go(docker: Docker, names: Collection[str]) -> None:
-    """Take these names away; one that is gone already, or whose image something still runs, is no fault."""
+    """Take these names away; one that is gone already, or whose image something still runs, is no fault.
+
+    An image that has no other name goes, also when a registry knows it.
+    """
     for name in names:
-        if docker.engine.image_id(name):
+        found = docker.engine.get(f"/images/{name}/json") or {}
+        if found:
             docker.run(untag([name]), check=False)
+        if found.get("RepoTags") == [name]:
+            # What a registry knows it by would keep it, though nobody can see it by a name.
+            for digest in found.get("RepoDigests") or []:
+                docker.run(untag([digest]), check=False)

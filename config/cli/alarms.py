@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from config.cli.given import file_option, text_of
+from config.cli.listing import listing_group
 from config.cli.operations import connect
 from config.cli.output import Output, UserError, json_option, speaking
 
@@ -15,22 +16,24 @@ if TYPE_CHECKING:
     from portal.alarms.models import Channel
 
 
-@click.group("alarms", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Show what is wrong and who is told of it; alone, list the alarms."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group("alarms", "Show what is wrong and who is told of it; alone, list the alarms.")
+def command(output: Output) -> None:
     """List what is wrong now. Exit status 0 also when something is."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.alarms.conditions import conditions_now
+
+    found = [
+        {
+            "key": condition.key,
+            "severity": str(condition.severity),
+            "title": condition.title,
+            "remedy": condition.remedy,
+            "operation": str(condition.operation.pk) if condition.operation else None,
+        }
+        for condition in conditions_now()
+    ]
+    lines = [f"{alarm['severity']:<8} {alarm['title']}\n{'':<9}what to do: {alarm['remedy']}" for alarm in found]
+    output.result({"alarms": found}, "\n".join(lines) or "nothing is wrong")
 
 
 @command.command("channels")
@@ -87,24 +90,6 @@ def remove_command(name: str, as_json: bool) -> None:
 
         channel_remove(channel=_channel(name))
         output.result({"name": name, "removed": True}, f"the channel {name} is removed")
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.alarms.conditions import conditions_now
-
-    found = [
-        {
-            "key": condition.key,
-            "severity": str(condition.severity),
-            "title": condition.title,
-            "remedy": condition.remedy,
-            "operation": str(condition.operation.pk) if condition.operation else None,
-        }
-        for condition in conditions_now()
-    ]
-    lines = [f"{alarm['severity']:<8} {alarm['title']}\n{'':<9}what to do: {alarm['remedy']}" for alarm in found]
-    output.result({"alarms": found}, "\n".join(lines) or "nothing is wrong")
 
 
 def _channel(name: str) -> Channel:

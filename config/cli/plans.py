@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from config.cli.confirming import demand_typed
 from config.cli.given import file_option, text_of
-from config.cli.operations import EXIT_PARTIAL, connect, run_started
+from config.cli.listing import listing_group
+from config.cli.operations import EXIT_PARTIAL, connect, default_stack, run_started
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 
 if TYPE_CHECKING:
@@ -48,22 +50,16 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-@click.group("plans", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """What is backed up, when, where to, and how long it is kept; alone, list the plans."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group("plans", "What is backed up, when, where to, and how long it is kept; alone, list the plans.")
+def command(output: Output) -> None:
     """List the plans: when each runs next, how its last run went, what it keeps."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.vaults.models import Plan
+    from portal.vaults.planview import plan_summary
+
+    plans = Plan.objects.select_related("repository", "last_operation").order_by("pk")
+    found = [plan_summary(plan) for plan in plans]
+    output.result({"plans": found}, "\n".join(map(_row, found)) or "no plan yet: nothing is backed up by itself")
 
 
 @command.command("show")
@@ -88,13 +84,12 @@ def add_command(name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Add the plan NAME. It backs up every source of the stack every night, unless told otherwise."""
     with speaking(as_json=as_json) as output:
         connect()
-        from portal.stacks.selectors import stack_get_default
         from portal.vaults.plans import plan_add
         from portal.vaults.planview import plan_summary
         from portal.vaults.selectors import repository_get_default
 
         values = _values(given)
-        values.setdefault("stack", stack_get_default().name)
+        values.setdefault("stack", default_stack().name)
         values.setdefault("repository", repository_get_default().name)
         told = plan_summary(plan_add(name=name, **values))
         output.result(told, f"{name} is added: {told['when']}, next run {told['next_run_at']}")
@@ -202,8 +197,8 @@ def remove_command(name: str, yes: bool, as_json: bool) -> None:
         from portal.vaults.plans import plan_remove
 
         plan = plan_named(name)
-        if not yes and click.prompt(f"Type {name} to remove the plan", err=True).strip() != name:
-            raise UserError("nothing was removed", f"type {name} when asked, or give --yes", "not_confirmed")
+        if not yes:
+            demand_typed(output, name, f"Type {name} to remove the plan")
         plan_remove(plan=plan)
         output.result({"name": name}, f"{name} is removed; its sets stay")
 
@@ -220,16 +215,6 @@ def plan_named(name: str) -> Plan:
     if found is None:
         raise UserError(f"there is no plan {name!r}", "manage.py plans lists them", "no_plan")
     return found
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.vaults.models import Plan
-    from portal.vaults.planview import plan_summary
-
-    plans = Plan.objects.select_related("repository", "last_operation").order_by("pk")
-    found = [plan_summary(plan) for plan in plans]
-    output.result({"plans": found}, "\n".join(map(_row, found)) or "no plan yet: nothing is backed up by itself")
 
 
 def _row(told: dict[str, Any]) -> str:

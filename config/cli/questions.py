@@ -6,26 +6,21 @@ from typing import Any
 
 import click
 
+from config.cli.listing import listing_group
 from config.cli.operations import connect, default_stack
 from config.cli.output import Output, UserError, json_option, speaking
 
 
-@click.group("questions", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Set the questions that every drill asks; alone, list them."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group("questions", "Set the questions that every drill asks; alone, list them.")
+def command(output: Output) -> None:
     """List the questions and the documents that must be found."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.vaults.golden import question_list
+
+    found = [_described(row) for row in question_list(stack=default_stack().name)]
+    lines = [f"{row['number']:>4}  {row['question']}\n      {_wanted(row['expected'])}" for row in found]
+    nothing = "no question of yours: a drill asks sentences out of the set's own documents"
+    output.result({"questions": found}, "\n".join(lines) or nothing)
 
 
 @command.command("add")
@@ -70,16 +65,6 @@ def remove_command(number: int, as_json: bool) -> None:
             raise UserError(f"there is no question {number}", "manage.py questions lists them", "no_question")
         question_remove(question=found)
         output.result({"removed": number}, "drills ask this no more")
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.vaults.golden import question_list
-
-    found = [_described(row) for row in question_list(stack=default_stack().name)]
-    lines = [f"{row['number']:>4}  {row['question']}\n      {_wanted(row['expected'])}" for row in found]
-    nothing = "no question of yours: a drill asks sentences out of the set's own documents"
-    output.result({"questions": found}, "\n".join(lines) or nothing)
 
 
 def _wanted(expected: list[str]) -> str:

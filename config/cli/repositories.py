@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backups.secret import Secret
+from config.cli.confirming import typed
 from config.cli.given import access_of, access_options, file_option, text_of
+from config.cli.listing import listing_group
 from config.cli.operations import connect, follow
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 from config.cli.repositories_upkeep import COMMANDS
@@ -17,22 +19,14 @@ if TYPE_CHECKING:
     from portal.vaults.models import Repository
 
 
-@click.group("repositories", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Add, test, adopt and remove the places where backup sets are kept; alone, list them."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group("repositories", "Add, test, adopt and remove the places where backup sets are kept; alone, list them.")
+def command(output: Output) -> None:
     """List the repositories: how each is, what it holds, what it occupies."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.vaults.repository_selectors import repository_summaries
+
+    found = repository_summaries()
+    output.result({"repositories": found}, "\n".join(map(_row, found)) or "no repository yet")
 
 
 @command.command("add")
@@ -135,7 +129,8 @@ def remove_command(name: str, yes: bool, as_json: bool) -> None:
         from portal.vaults.repositories import repository_remove
 
         repository = repository_named(name)
-        kept = repository_remove(repository=repository, confirm=name if yes else _ask(name))
+        question = f"Type the name of the repository ({name}) to take it off the lists"
+        kept = repository_remove(repository=repository, confirm=name if yes else typed(output, question))
         where = f" Its password and credentials are kept: {', '.join(kept)}" if kept else ""
         output.result({"name": name, "kept": kept}, f"{name} is off the lists; its data stays.{where}")
 
@@ -152,14 +147,6 @@ def repository_named(name: str) -> Repository:
     if found is None:
         raise UserError(f"there is no repository {name!r}", "manage.py repositories lists them", "no_repository")
     return found
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.vaults.repository_selectors import repository_summaries
-
-    found = repository_summaries()
-    output.result({"repositories": found}, "\n".join(map(_row, found)) or "no repository yet")
 
 
 def _row(found: dict[str, Any]) -> str:
@@ -185,13 +172,6 @@ def _followed(output: Output, operation: Any) -> dict[str, Any]:  # noqa: ANN401
         said = found.get("message") or f"the operation was {operation.state}"
         raise UserError(said, found.get("remedy", ""), found.get("code", ""))
     return {**operation.result, "operation": str(operation.pk)}
-
-
-def _ask(name: str) -> str:
-    try:
-        return str(click.prompt(f"Type the name of the repository ({name}) to take it off the lists", err=True)).strip()
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
 
 
 for extra in COMMANDS:

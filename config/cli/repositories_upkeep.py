@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from config.cli.confirming import demand_typed
 from config.cli.given import file_option, text_of
 from config.cli.operations import connect, run_started, user_error
-from config.cli.output import Output, UserError, json_option, megabytes, speaking
+from config.cli.output import Output, json_option, megabytes, speaking
 
 if TYPE_CHECKING:
     from portal.operations.models import Operation
@@ -37,7 +38,8 @@ def check(name: str, as_json: bool) -> None:
 def repair(name: str, snapshots: bool, copied_aside: bool, yes: bool, as_json: bool) -> None:
     """Mend the index and the damaged files of NAME, after copying its index and snapshots aside."""
     with speaking(as_json=as_json) as output:
-        _confirm(output, name, "mend it", yes=yes)
+        if not yes:
+            demand_typed(output, name, f"Type the name of the repository ({name}) to mend it")
         params = {"snapshots": snapshots, "copied_aside": copied_aside}
         done = _run(output, "repository.repair", name, params)
         aside = f"; what it was before lies in {done.result['aside']}" if done.result["aside"] else ""
@@ -104,7 +106,8 @@ def copy(name: str, sets: tuple[str, ...], as_json: bool) -> None:
 def change_key(name: str, to: str | None, url: str | None, yes: bool, as_json: bool) -> None:
     """Make a repository with a new key, copy everything from NAME, and let plans and sets use it from then on."""
     with speaking(as_json=as_json) as output:
-        _confirm(output, name, "replace it", yes=yes)
+        if not yes:
+            demand_typed(output, name, f"Type the name of the repository ({name}) to replace it")
         given = {key: value for key, value in (("to", to), ("url", url)) if value}
         done = _run(output, "repository.rekey", name, given)
         text = (
@@ -161,23 +164,6 @@ def _run(output: Output, kind: str, name: str, params: dict[str, Any] | None = N
 
 def _tell(output: Output, done: Operation, text: str) -> None:
     output.result({**done.result, "operation": str(done.pk)}, text)
-
-
-def _confirm(output: Output, name: str, what: str, *, yes: bool) -> None:
-    """Have the name typed.
-
-    Raises:
-        UserError: something else was typed, or nobody can be asked.
-    """
-    if yes:
-        return
-    output.done()
-    try:
-        typed = click.prompt(f"Type the name of the repository ({name}) to {what}", err=True)
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
-    if typed.strip() != name:
-        raise UserError(f"that is not {name}; nothing was changed", f"type {name} when asked", "unconfirmed")
 
 
 COMMANDS: tuple[click.Command, ...] = (check, repair, prune, unlock, measure, copy, change_key, care)

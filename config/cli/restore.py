@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from config.cli.confirming import demand_typed
 from config.cli.operations import choose_set, connect, run_started, user_error
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 
@@ -148,7 +149,7 @@ def _restore(output: Output, found: BackupSet, wanted: Wanted) -> None:
         output.line(f"set {found.pk}, taken {found.taken_at:%Y-%m-%d %H:%M} UTC")
         for line in _look(output, stack, params)["sentences"]:
             output.line(f"  {line}")
-        _ask(output, stack)
+        demand_typed(output, stack, f"Type the name of the stack ({stack}) to go on")
     operation = _run(output, "restore", stack, params)
     output.result({**operation.result, "operation": str(operation.pk)}, "\n".join(_told(operation.result)))
 
@@ -208,7 +209,7 @@ def _close(output: Output, kind: str, *, yes: bool) -> None:
         raise UserError("no restore can be undone or confirmed", "restore --set latest makes one", "nothing_kept")
     stack = kept.operation.stack_name
     if not yes:
-        _ask(output, stack)
+        demand_typed(output, stack, f"Type the name of the stack ({stack}) to go on")
     operation = _run(output, kind, stack, {"restore": str(kept.operation_id)})
     done = "undone" if kind == "restore.undo" else "confirmed"
     made = operation.result
@@ -234,20 +235,3 @@ def _look(output: Output, stack: str, params: dict[str, Any]) -> dict[str, Any]:
         raise user_error(refused) from None
     finally:
         output.done()
-
-
-def _ask(output: Output, stack: str) -> None:
-    """Have the name of the stack typed.
-
-    Raises:
-        UserError: something else was typed, or nobody can be asked.
-    """
-    output.done()
-    try:
-        typed = click.prompt(f"Type the name of the stack ({stack}) to go on", err=True)
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
-    if typed.strip() != stack:
-        raise UserError(
-            f"that is not {stack}; nothing was changed", f"type {stack} when asked, or add --yes", "unconfirmed"
-        )

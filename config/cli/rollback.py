@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from config.cli.confirming import confirm
 from config.cli.operations import connect, default_stack, run_operation, user_error
 from config.cli.output import UserError, json_option, speaking
-from config.cli.rollout import confirm, tell
+from config.cli.rollout import tell
 
 if TYPE_CHECKING:
     from portal.stacks.models import Release

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from config.cli.output import Output, UserError
+from config.cli.confirming import confirm
+from config.cli.output import Output
 from config.cli.plan import demand_possible, plan_lines
 
 if TYPE_CHECKING:
@@ -35,21 +34,6 @@ def agreed(output: Output, report: Mapping[str, Any], *, pull: bool = False) -> 
         output.result(fields, "nothing to do")
         return False
     return True
-
-
-def confirm(output: Output, question: str) -> None:
-    """Have somebody say yes.
-
-    Raises:
-        UserError: they said no, or nobody can be asked.
-    """
-    output.done()
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
-    if not agreed:
-        raise UserError("nothing was changed", "", "unconfirmed")
 
 
 def tell(output: Output, operation: Operation) -> None:

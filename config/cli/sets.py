@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from config.cli.confirming import demand_typed
 from config.cli.operations import choose_set, connect, run_started
-from config.cli.output import Output, UserError, json_option, megabytes, speaking
+from config.cli.output import Output, json_option, megabytes, speaking
 from config.cli.sets_files import browse, fetch_command
 
 if TYPE_CHECKING:
@@ -218,27 +219,10 @@ def delete(wanted: str, yes: bool, as_json: bool) -> None:
         if obstacle := set_delete_obstacle(found):
             raise obstacle
         if not yes:
-            _ask(output, found.pk)
+            demand_typed(output, found.pk, f"Type the id of the set ({found.pk}) to delete it")
         operation = run_started(output, lambda: set_delete(found=found))
         text = f"set {found.pk} is deleted"
         output.result({**operation.result, "set_id": found.pk, "operation": str(operation.pk)}, text)
-
-
-def _ask(output: Output, set_id: str) -> None:
-    """Have the id of the set typed.
-
-    Raises:
-        UserError: something else was typed, or nobody can be asked.
-    """
-    output.done()
-    try:
-        typed = click.prompt(f"Type the id of the set ({set_id}) to delete it", err=True)
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None
-    if typed.strip() != set_id:
-        raise UserError(
-            "that is not the id of the set; nothing was deleted", f"type {set_id}, or add --yes", "unconfirmed"
-        )
 
 
 for extra in (browse, fetch_command):

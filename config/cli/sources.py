@@ -9,30 +9,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backups.secret import Secret
+from config.cli.confirming import typed
 from config.cli.given import file_option, text_of
-from config.cli.operations import connect
+from config.cli.listing import listing_group
+from config.cli.operations import connect, default_stack
 from config.cli.output import Output, UserError, json_option, megabytes, speaking
 
 if TYPE_CHECKING:
     from portal.vaults.models import ExtraSource
 
 
-@click.group("sources", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Add, test and remove further sources of the stack's sets; alone, list all sources."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group("sources", "Add, test and remove further sources of the stack's sets; alone, list all sources.")
+def command(output: Output) -> None:
     """List every source and what the last good set holds of it."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.vaults.sources import source_rows
+
+    rows = source_rows(stack=default_stack().name)
+    lines = [
+        f"{row.name:<20} {megabytes(row.figures['bytes'] if row.figures else None):>9}  {row.where}  ({row.title})"
+        for row in rows
+    ]
+    output.result({"sources": [asdict(row) for row in rows]}, "\n".join(lines))
 
 
 @command.command("add")
@@ -51,13 +49,12 @@ def add_command(name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
     """Try a source out and make it part of every further set, as NAME."""
     with speaking(as_json=as_json) as output:
         connect()
-        from portal.stacks.selectors import stack_get_default
         from portal.vaults.sources import source_add, where_of
 
         kind = _kind(given)
         password = text_of(given.pop("password_file"))
         added = source_add(
-            stack=stack_get_default().name,
+            stack=default_stack().name,
             name=name,
             kind=kind,
             path=given["folder"] or "",
@@ -99,21 +96,9 @@ def remove_command(name: str, yes: bool, as_json: bool) -> None:
         from portal.vaults.sources import source_remove
 
         source = _named(name)
-        source_remove(source=source, confirm=name if yes else _asked(name))
+        question = f"Type the name of the source ({name}) to leave it out"
+        source_remove(source=source, confirm=name if yes else typed(output, question))
         output.result({"name": name, "removed": True}, f"{name} is left out of further sets")
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.stacks.selectors import stack_get_default
-    from portal.vaults.sources import source_rows
-
-    rows = source_rows(stack=stack_get_default().name)
-    lines = [
-        f"{row.name:<20} {megabytes(row.figures['bytes'] if row.figures else None):>9}  {row.where}  ({row.title})"
-        for row in rows
-    ]
-    output.result({"sources": [asdict(row) for row in rows]}, "\n".join(lines))
 
 
 def _kind(given: dict[str, Any]) -> str:
@@ -124,18 +109,10 @@ def _kind(given: dict[str, Any]) -> str:
 
 
 def _named(name: str) -> ExtraSource:
-    from portal.stacks.selectors import stack_get_default
     from portal.vaults.sources import source_list
 
-    known = {source.name: source for source in source_list(stack=stack_get_default().name)}
+    known = {source.name: source for source in source_list(stack=default_stack().name)}
     if name not in known:
         told = ", ".join(known) or "none"
         raise UserError(f"there is no further source {name!r}", f"those that were added: {told}", "unknown")
     return known[name]
-
-
-def _asked(name: str) -> str:
-    try:
-        return str(click.prompt(f"Type the name of the source ({name}) to leave it out", err=True)).strip()
-    except click.Abort:
-        raise UserError("nobody confirmed it", "add --yes to go on without a question", "unconfirmed") from None

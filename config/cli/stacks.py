@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backups.secret import Secret
+from config.cli.confirming import confirm
+from config.cli.confirming import typed as asked
 from config.cli.given import file_option, text_of
+from config.cli.listing import listing_group
 from config.cli.operations import connect, run_started
 from config.cli.output import Output, UserError, json_option, speaking
 from config.cli.plan import plan_lines
-from config.cli.rollout import agreed, confirm, tell
+from config.cli.rollout import agreed, tell
 
 if TYPE_CHECKING:
     from portal.operations.models import Operation
@@ -22,22 +25,18 @@ if TYPE_CHECKING:
 name_argument = click.argument("name")
 
 
-@click.group("stacks", invoke_without_command=True)
-@json_option
-@click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Add, adopt, update and remove Compose projects; alone, list all stacks and what else runs here."""
-    if ctx.invoked_subcommand is None:
-        with speaking(as_json=as_json) as output:
-            _list(output)
-
-
-@command.command("list")
-@json_option
-def list_command(as_json: bool) -> None:
+@listing_group(
+    "stacks", "Add, adopt, update and remove Compose projects; alone, list all stacks and what else runs here."
+)
+def command(output: Output) -> None:
     """List all stacks, and Compose projects that run here and could be adopted."""
-    with speaking(as_json=as_json) as output:
-        _list(output)
+    connect()
+    from portal.stacks.projects.selectors import running_rows, stack_rows
+
+    rows, running = [row.as_dict() for row in stack_rows()], running_rows()
+    lines = [f"{row['name']:<24} {row['condition']:<12} {row['from']}  {row['fault']}".rstrip() for row in rows]
+    lines += [f"{one['name']:<24} not adopted  {one['folder']}  {one['obstacle']}".rstrip() for one in running]
+    output.result({"stacks": rows, "running": running}, "\n".join(lines) or "no stack yet: python3 manage.py up")
 
 
 @command.command("add")
@@ -137,7 +136,7 @@ def allow_command(name: str, typed: str | None, as_json: bool) -> None:
 
         for line in _needs(project):
             output.line(line)
-        agreed = project_allow(project=project, confirm=_typed(name, typed)) if project.needs else []
+        agreed = project_allow(project=project, confirm=_name_typed(output, name, typed)) if project.needs else []
         output.result({"stack": name, "agreed": agreed}, f"agreed to {len(agreed)} more" if agreed else "nothing new")
 
 
@@ -185,7 +184,7 @@ def remove_command(name: str, keep_running: bool, data: bool, typed: str | None,
         from portal.stacks.projects.services import demand_confirmed
 
         if data:
-            demand_confirmed(name, _typed(name, typed))
+            demand_confirmed(name, _name_typed(output, name, typed))
         elif not yes:
             confirm(output, f"Remove {name}? Its volumes stay.")
         params = {"stop": not keep_running, "data": data}
@@ -239,20 +238,7 @@ def _needs(project: Project) -> list[str]:
     return [f"takes an administrator ({marks[need in project.granted]}): {need}" for need in project.needs]
 
 
-def _typed(name: str, typed: str | None) -> str:
-    if typed is not None:
-        return typed
-    try:
-        return str(click.prompt(f"Type the name of the stack ({name})", err=True)).strip()
-    except click.Abort:
-        raise UserError("nobody confirmed it", f"add --confirm {name}", "unconfirmed") from None
-
-
-def _list(output: Output) -> None:
-    connect()
-    from portal.stacks.projects.selectors import running_rows, stack_rows
-
-    rows, running = [row.as_dict() for row in stack_rows()], running_rows()
-    lines = [f"{row['name']:<24} {row['condition']:<12} {row['from']}  {row['fault']}".rstrip() for row in rows]
-    lines += [f"{one['name']:<24} not adopted  {one['folder']}  {one['obstacle']}".rstrip() for one in running]
-    output.result({"stacks": rows, "running": running}, "\n".join(lines) or "no stack yet: python3 manage.py up")
+def _name_typed(output: Output, name: str, given: str | None) -> str:
+    if given is not None:
+        return given
+    return asked(output, f"Type the name of the stack ({name})", otherwise=f"add --confirm {name}")

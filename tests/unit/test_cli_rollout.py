@@ -1,4 +1,4 @@
-"""What `deploy` and `stacks deploy` show and ask before they do anything."""
+"""What verbs show and ask before they change anything."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from config.cli.confirming import demand_typed
 from config.cli.output import Output, UserError
 from config.cli.plan import plan_lines
 from config.cli.rollout import agreed
@@ -65,3 +66,21 @@ def test_with_images_fetched_anew_nobody_knows_that_nothing_is_to_do() -> None:
     done = asked("y\n", nothing=True, pull=True)
     assert done.return_value is True
     assert done.stderr.index("fetched anew") < done.stderr.index("Deploy this?")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "remedy"),
+    [
+        (" nightly \n", "", ""),
+        ("nightl\n", "that is not nightly; nothing was changed", "type nightly when asked, or add --yes"),
+        ("", "nobody confirmed it", "add --yes to go on without a question"),
+    ],
+)
+def test_the_name_of_what_will_be_lost_has_to_be_typed(typed: str, message: str, remedy: str) -> None:
+    @click.command
+    def verb() -> None:
+        demand_typed(Output(), "nightly", "Type nightly to remove the plan")
+
+    refused = CliRunner().invoke(verb, input=typed, standalone_mode=False).exception
+    told = (refused.message, refused.remedy) if isinstance(refused, UserError) else (str(refused or ""), "")
+    assert told == (message, remedy)

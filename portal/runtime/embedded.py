@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backups import process
-from portal.runtime import description, leftovers, logfile, ports, probe, procfs, starts, terminals
-from portal.runtime.errors import PortTakenError, ScaleRefusedError, StackFileError
+from portal.runtime import description, leftovers, logfile, ports, probe, procfs, single, starts, terminals
+from portal.runtime.errors import PortTakenError, StackFileError
 from portal.runtime.happenings import happenings
 from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import (
@@ -135,19 +135,13 @@ class EmbeddedRuntime:
         return plan
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
-        names = list(spec.services) if services is None else [spec.service(name).name for name in services]
-        self._stop(spec, names)
+        self._stop(spec, spec.named(services))
 
     def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
-        name = spec.service(service).name
-        if instances != 1:
-            raise ScaleRefusedError(name, "has one instance where services are processes of this host")
-        self.apply(spec, services=[name], release=release)
+        single.scale(self, spec, service, instances, release)
 
     def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
-        name = spec.service(service).name
-        self._stop(spec, [name])
-        self.apply(spec, services=[name], release=release)
+        single.recreate(self, spec, service, release)
 
     def reconcile(self, spec: StackSpec) -> None:
         """A process keeps its address."""

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backups.process import Completed
-from portal.runtime.errors import ScaleRefusedError, ServiceFailedError
+from portal.runtime import single
+from portal.runtime.errors import ServiceFailedError
 from portal.runtime.protocol import (
     Action,
     Change,
@@ -143,18 +144,13 @@ class FakeRuntime:
         return plan
 
     def scale(self, spec: StackSpec, service: str, instances: int, *, release: Rendered | None = None) -> None:
-        name = spec.service(service).name
-        if instances != 1:
-            raise ScaleRefusedError(name, "has one instance under this runtime")
-        self.apply(spec, services=[name], release=release)
+        single.scale(self, spec, service, instances, release)
 
     def recreate(self, spec: StackSpec, service: str, *, release: Rendered | None = None) -> None:
-        name = spec.service(service).name
-        self._down(spec, [name])
-        self.apply(spec, services=[name], release=release)
+        single.recreate(self, spec, service, release)
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
-        self._down(spec, list(spec.services) if services is None else [spec.service(name).name for name in services])
+        self._down(spec, spec.named(services))
 
     def reconcile(self, spec: StackSpec) -> None:
         """Nothing changes by itself here."""

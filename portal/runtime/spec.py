@@ -135,6 +135,10 @@ class StackSpec:
     niceness: int = 0
     foreign: Foreign | None = None
 
+    def named(self, services: Collection[str] | None) -> list[str]:
+        """These services, all of them for None; raises as `service`."""
+        return list(self.services) if services is None else [self.service(name).name for name in services]
+
     def service(self, name: str) -> ServiceSpec:
         """
         Raises:

@@ -28,7 +28,7 @@ def stack_lines(stack: Stack, services: Sequence[str], *, lines: int = 200) -> l
         OperationFailed: the runtime does not answer.
     """
     spec = places.stack_spec(stack.name)
-    names = [spec.service(name).name for name in services] or list(spec.services)
+    names = spec.named(services or None)
     found = _lines(spec.project, names, lines)
     return merged([[line for line in found if line.service == name] for name in names])
 

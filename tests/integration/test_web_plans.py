@@ -175,6 +175,7 @@ def test_pausing_resuming_and_running(seen: dict[str, Client]) -> None:
     seen["operator"].post(act, {"action": "pause", "until": "2199-01-01T00:00"})
     assert "Paused" in text_of(seen["reader"], "/plans/")
     assert seen["operator"].post(act, {"action": "pause", "until": "2020-01-01T00:00"}).status_code == 422
+    assert "Nothing was done" in seen["operator"].post(act, {"action": "rn"}, follow=True).content.decode()
     answer = seen["operator"].post(act, {"action": "run"})
     made = Operation.objects.get(kind="backup", state="queued")
     assert answer.headers["Location"] == f"/operations/{made.pk}/"

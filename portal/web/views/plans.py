@@ -75,6 +75,8 @@ def plan_act(request: HttpRequest, plan_name: str) -> HttpResponse:
             plan_resume(plan=plan, user=user_of(request))
         elif action == "pause":
             return _pause(request, plan)
+        else:
+            messages.error(request, "Nothing was done: choose to pause, to resume or to run the plan.")
     except OperationRefused as refused:
         refuse(request, refused)
     return redirect("plan", plan_name=plan.name)

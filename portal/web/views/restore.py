@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from portal.operations.errors import OperationError
 from portal.runtime.errors import StackRuntimeError
@@ -23,6 +23,7 @@ from portal.web.pages import operators_only, page
 from portal.web.views.sets import set_or_404
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 @operators_only
 def set_restore(request: HttpRequest, set_id: str) -> HttpResponse:
     """Choose; with `look` in the address see what would change and confirm; posted, begin."""

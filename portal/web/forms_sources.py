@@ -60,6 +60,14 @@ class ServerForm(SourceForm):
         help_text="Host name or address; empty for the stack's own.",
     )
     port = forms.IntegerField(required=False, label="Port", min_value=1, max_value=65535)
+    password = forms.CharField(
+        required=False,
+        label="Password",
+        max_length=500,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Kept in a file that only this account reads.",
+    )
 
 
 class DatabaseForm(ServerForm):
@@ -74,14 +82,6 @@ class DatabaseForm(ServerForm):
         widget=forms.TextInput(attrs=_TEXT),
         help_text="May read all of it.",
     )
-    password = forms.CharField(
-        required=False,
-        label="Password",
-        max_length=500,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Kept in a file that only this account reads.",
-    )
     field_order = ("name", "database", "host", "port", "role", "password")
 
 
@@ -89,14 +89,6 @@ class RedisForm(ServerForm):
     """A Redis or Valkey server."""
 
     kind, title = SourceKind.REDIS, "Redis"
-    password = forms.CharField(
-        required=False,
-        label="Password",
-        max_length=500,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Kept in a file that only this account reads.",
-    )
 
 
 FORMS: dict[str, type[SourceForm]] = {form.kind: form for form in (FolderForm, DatabaseForm, RedisForm)}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from portal.operations.errors import InputInvalid, OperationError, OperationRefused
-from portal.stacks.models import Stack
-from portal.stacks.selectors import stack_get_default
 from portal.vaults.models import ExtraSource
 from portal.vaults.sources import source_add, source_remove, source_rows, source_test
 from portal.web.actions import refuse
 from portal.web.forms_sources import FORMS, SourceForm
 from portal.web.pages import operators_only, page, user_of
+from portal.web.services import stack_or_404
 
 
 @require_safe
@@ -70,7 +69,7 @@ def source_delete(request: HttpRequest, source: str) -> HttpResponse:
 def _added(request: HttpRequest, form: SourceForm) -> bool:
     try:
         source_add(
-            stack=_stack().name,
+            stack=stack_or_404().name,
             name=form.cleaned_data["name"],
             kind=form.kind,
             user=user_of(request),
@@ -87,7 +86,7 @@ def _added(request: HttpRequest, form: SourceForm) -> bool:
 
 
 def _page(request: HttpRequest, form: SourceForm | None, *, status: int = 200) -> HttpResponse:
-    stack = _stack()
+    stack = stack_or_404()
     forms = [form if form and form.kind == kind else made() for kind, made in FORMS.items()]
     context: dict[str, Any] = {
         "stack": stack,
@@ -98,12 +97,4 @@ def _page(request: HttpRequest, form: SourceForm | None, *, status: int = 200) -
 
 
 def _get(name: str) -> ExtraSource:
-    return get_object_or_404(ExtraSource, stack=_stack().name, name=name)
-
-
-def _stack() -> Stack:
-    """Raises: Http404: nothing was set up yet."""
-    try:
-        return stack_get_default()
-    except Stack.DoesNotExist:
-        raise Http404("stack") from None
+    return get_object_or_404(ExtraSource, stack=stack_or_404().name, name=name)

@@ -11,6 +11,22 @@ from tests.support.docker_engine import Engine
 from tests.support.docker_product import DockerProduct, docker_installation
 from tests.support.docker_stack import DockerStack
 
+# Started once for everybody, and dear.
+SHARED = ("product", "stack")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those that share an installation run one after the other, as do those of a file."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.xdist_group(_shared(item) or item.path.name))
+
+
+def _shared(test: pytest.Function) -> str | None:
+    known = test._fixtureinfo.name2fixturedefs  # pytest has no public name for it
+    return next((name for name in SHARED if name in known and known[name][-1].scope == "session"), None)
+
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:

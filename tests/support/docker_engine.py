@@ -121,9 +121,11 @@ def base_image(engine: Engine) -> str:
     Raises:
         ProcessError: debootstrap or the import failed.
     """
-    if not engine.has_image(BASE_IMAGE):
-        script = REPO / "compose" / "offline" / "make-base.sh"
-        process.run(["sh", script, apt.own_mirror().url], env={**engine.environ, "PATH": _path()}, timeout=900)
+    STATE.mkdir(parents=True, exist_ok=True)
+    with _alone(STATE, "base.lock"):
+        if not engine.has_image(BASE_IMAGE):
+            script = REPO / "compose" / "offline" / "make-base.sh"
+            process.run(["sh", script, apt.own_mirror().url], env={**engine.environ, "PATH": _path()}, timeout=900)
     return BASE_IMAGE
 
 
@@ -194,8 +196,8 @@ def _leave(engine: Engine, state: Path, users: int) -> None:
 
 
 @contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    with (state / "engine.lock").open("w") as lock:
+def _alone(state: Path, name: str = "engine.lock") -> Iterator[None]:
+    with (state / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -95,14 +95,22 @@ TOGETHER, BY_FILE = ("--numprocesses",), ("--dist", "loadfile")
     ("names", "words", "jobs", "ran"),
     [
         (["unit", "docker"], (), 1, [(["tests/docker"], True), (["tests/unit"], False)]),
-        (["unit", "docker"], (), 3, [(["tests/docker"], True), ([*TOGETHER, "3", *BY_FILE, "tests/unit"], False)]),
+        (
+            ["unit", "docker"],
+            (),
+            3,
+            [
+                ([*TOGETHER, "3", "--dist", "loadgroup", "tests/docker"], True),
+                ([*TOGETHER, "3", *BY_FILE, "tests/unit"], False),
+            ],
+        ),
         (["unit"], ("-k", "x"), 1, [(["tests/unit"], False)]),
         (["unit", "docker"], ("tests/docker/test_images.py",), None, [([], True)]),
         (["unit", "docker"], ("tests/unit",), None, [([], False)]),
         (["unit", "docker"], ("tests/unit",), 2, [([*TOGETHER, "2", *BY_FILE], False)]),
     ],
 )
-def test_only_the_tier_of_docker_keeps_the_rights_of_root_and_runs_alone(
+def test_only_the_tier_of_docker_keeps_the_rights_of_root(
     names: list[str], words: tuple[str, ...], jobs: int | None, ran: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []

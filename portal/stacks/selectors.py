@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from portal.core import places
 from portal.operations.errors import OperationRefused
+from portal.runtime.errors import StackRuntimeError
 from portal.runtime.protocol import ServiceStatus
 from portal.stacks.models import Stack
 
@@ -56,6 +57,11 @@ def stack_services(stack: Stack) -> list[ServiceRow]:
         StackRuntimeError: the runtime does not answer.
     """
     runtime, spec = places.runtime(), places.stack_spec(stack.name)
+    if spec.foreign is not None and not places.in_containers():
+        raise StackRuntimeError(
+            f"{stack.name} is a Compose project, and this installation has no Docker",
+            "bring the portal back to a machine that has it, or remove the stack",
+        )
     several = {name for name, service in spec.services.items() if not (service.single or service.published)}
     return [
         _row(status, scalable=runtime.features.replicas and status.service in several)

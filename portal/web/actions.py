@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from portal.operations.errors import OperationError
 from portal.operations.services import operation_start
+from portal.runtime.errors import StackRuntimeError
 from portal.web.pages import user_of
 
 
@@ -27,6 +28,6 @@ def start(
     return redirect("operation", operation_id=operation.pk)
 
 
-def refuse(request: HttpRequest, refused: OperationError) -> None:
+def refuse(request: HttpRequest, refused: OperationError | StackRuntimeError) -> None:
     """Say why not, and what to do, on the next page."""
     messages.error(request, f"{refused.message} {refused.remedy}".strip())

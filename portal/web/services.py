@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from portal.runtime.errors import StackRuntimeError
 from portal.stacks.models import Stack
@@ -48,13 +49,20 @@ def health_of(states: list[str]) -> Look:
     return look("healthy")
 
 
-def stack_or_404() -> Stack:
-    """The stack of this installation.
+def stack_or_404(name: str = "") -> Stack:
+    """The stack of that name; without one, the product's own.
 
     Raises:
-        Http404: nothing was set up yet.
+        Http404: there is none, or nothing was set up yet.
     """
+    if name:
+        return get_object_or_404(Stack.objects.select_related("project"), name=name)
     try:
         return stack_get_default()
     except Stack.DoesNotExist:
         raise Http404("There is no stack yet: `python3 manage.py up` makes one.") from None
+
+
+def at(name: str) -> dict[str, str]:
+    """What the addresses of a stack's pages are made with: its name, or nothing for the product's own."""
+    return {"stack_name": name} if name else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.decorators import login_not_required
 from django.urls import path
 
-from portal.web import urls_terminal
+from portal.web import urls_stack, urls_terminal
 from portal.web.views import (
     account,
     alarms,
@@ -18,21 +18,14 @@ from portal.web.views import (
     health,
     help,
     hooks,
-    logs,
     operations,
     plans,
     recovery,
-    releases,
     repositories,
     restore,
     sets,
-    settings,
     sources,
-    stack,
-    stacks,
-    updates,
     upkeep,
-    watch,
 )
 
 urlpatterns = [
@@ -42,30 +35,10 @@ urlpatterns = [
     path("sign-out/", account.SignOut.as_view(), name="sign-out"),
     path("password/", account.Password.as_view(), name="password"),
     path("hooks/<slug:name>/", login_not_required(hooks.push), name="hook"),
-    path("stacks/", stacks.stacks, name="stacks"),
-    path("stacks/<slug:name>/act/", stacks.stacks_act, name="stacks-act"),
-    path("stack/", stack.stack, name="stack"),
-    path("stack/deploy/", releases.deploy, name="deploy"),
-    path("stack/deploy/look/", releases.deploy_look, name="deploy-look"),
-    path("stack/deploy/begin/", releases.deploy_begin, name="deploy-begin"),
-    path("releases/", releases.releases, name="releases"),
-    path("releases/compare/", releases.release_compare, name="release-compare"),
-    path("releases/<int:number>/", releases.release_one, name="release"),
-    path("releases/<int:number>/roll-back/", releases.roll_back, name="roll-back"),
-    path("stack/act/", stack.stack_act, name="stack-act"),
-    path("stack/updates/look/", updates.updates_look, name="updates-look"),
-    path("stack/updates/daily/", updates.updates_daily, name="updates-daily"),
-    path("stack/use/", watch.use, name="use"),
-    path("stack/events/", watch.stack_events, name="stack-events"),
+    *urls_stack.STACKS,
+    *urls_stack.PAGES,
     path("stack/clean-up/", cleanup.clean_up, name="clean-up"),
     path("stack/clean-up/start/", cleanup.clean_up_start, name="clean-up-start"),
-    path("stack/settings/", settings.settings, name="settings"),
-    path("stack/settings/forget/", settings.settings_drop, name="settings-forget"),
-    path("stack/settings/rotate/", settings.secret_rotate, name="secret-rotate"),
-    path("stack/logs/", logs.logs, name="logs"),
-    path("stack/log-download/", logs.log_download, name="logs-download"),
-    path("stack/logs/<slug:service>/", logs.service_log, name="service-log"),
-    path("stack/logs/<slug:service>/download/", logs.log_download, name="service-log-download"),
     *urls_terminal.PAGES,
     path("sets/", sets.sets, name="sets"),
     path("sets/back-up/", sets.backup_now, name="backup-now"),

@@ -45,6 +45,8 @@ LOOKS: dict[str, Look] = {
     "interrupted": Look("warn", "warn", "Interrupted"),
     "on": Look("good", "good", "On"),
     "off": Look("idle", "idle", "Off"),
+    "agreed": Look("good", "good", "Agreed"),
+    "unagreed": Look("warn", "warn", "Not agreed"),
     "paused": Look("warn", "pause", "Paused"),
     "serving": Look("good", "good", "Serves"),
     "former": Look("idle", "clock", "Kept"),

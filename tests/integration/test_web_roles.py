@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -12,6 +14,7 @@ from django.urls import URLPattern, reverse
 
 from portal.web.urls import urlpatterns
 from tests.support import portal_web
+from tests.support.portal_projects.engine import stand_in
 from tests.support.portal_web import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
@@ -38,7 +41,14 @@ EXPECTED: dict[str, Expected] = {
     "password": PAGE,
     "stack": PAGE,
     "stacks": PAGE,
-    "stacks-act": Expected("post", 403, 302, (("action", "deploy"),), "/stacks/"),
+    "stack-add": OPERATORS_PAGE,
+    "stack-adopt": Expected("post", 403, 302, to="/stacks/"),
+    "project": PAGE,
+    "project-update": ACTION,
+    "project-allow": Expected("post", 403, 302, (("name", "shop"),), "/stacks/shop/project/"),
+    "project-hook": Expected("post", 403, 200),
+    "project-token": Expected("post", 403, 302, (("token", "x"),), "/stacks/shop/project/"),
+    "project-remove": Expected("post", 403, 302, (("name", "shop"),), "/operations/"),
     "deploy": OPERATORS_PAGE,
     "deploy-look": Expected("post", 403, 302, to="/stack/deploy/?plan="),
     "deploy-begin": Expected("post", 403, 302, (("note", "why"),), "/operations/"),
@@ -131,11 +141,14 @@ ELSEWHERE = {"sign-in", "events", "health", "hook", "terminal-stream"}
 
 
 @pytest.fixture
-def world(seen: dict[str, Client], used: Rows) -> Iterator[dict[str, Client]]:
+def world(
+    seen: dict[str, Client], used: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Client]]:
+    stand_in(tmp_path, monkeypatch.setattr)
     world_args.update(
         {
             "service": "api",
-            "name": "nowhere",
+            "stack_name": portal_web.further("shop", tmp_path, ("api", "db")).stack.name,
             "number": 1,
             "channel": "mail",
             "question_id": used.question.pk,
@@ -155,15 +168,20 @@ def world(seen: dict[str, Client], used: Rows) -> Iterator[dict[str, Client]]:
 world_args: dict[str, str | int | uuid.UUID] = {}
 
 
-def address(name: str) -> str:
-    pattern = next(p for p in urlpatterns if p.name == name)
-    names = pattern.pattern.converters
+# Pages that the product's own stack and every further one have.
+OF_STACKS = sorted(name for name, times in Counter(p.name or "" for p in urlpatterns).items() if times == 2)
+
+
+def address(name: str, *, further: bool = False) -> str:
+    """Of the product's own stack, or of the further one."""
+    patterns = [p for p in urlpatterns if p.name == name]
+    names = patterns[-1 if further else 0].pattern.converters
     return reverse(name, kwargs={key: world_args[key] for key in names})
 
 
-def ask(client: Client, name: str) -> tuple[int, str]:
+def ask(client: Client, name: str, *, further: bool = False) -> tuple[int, str]:
     expected = EXPECTED[name]
-    answer = getattr(client, expected.method)(address(name), dict(expected.data))
+    answer = getattr(client, expected.method)(address(name, further=further), dict(expected.data))
     return answer.status_code, answer.headers.get("Location", "")
 
 
@@ -202,3 +220,19 @@ def test_what_acts_needs_the_token_of_its_form(world: dict[str, Client], name: s
     answer = guarded.post(address(name), dict(EXPECTED[name].data))
     assert answer.status_code == 403
     assert b"Nothing was done" in answer.content
+
+
+def test_the_pages_of_a_stack_are_one_family() -> None:
+    assert {"stack", "deploy", "releases", "roll-back", "settings", "logs", "use", "stack-events"} <= set(OF_STACKS)
+
+
+@pytest.mark.parametrize("name", OF_STACKS)
+def test_a_further_stack_has_the_same_pages_for_the_same_roles(world: dict[str, Client], name: str) -> None:
+    expected = EXPECTED[name]
+    assert ask(world["anonymous"], name, further=True)[0] == 302
+    assert ask(world["reader"], name, further=True)[0] == expected.reader
+    status, location = ask(world["operator"], name, further=True)
+    assert status == expected.operator
+    # It has no secret of that name.
+    to = "/stack/settings/" if name == "secret-rotate" else expected.to
+    assert location.startswith(to.replace("/stack/", "/stacks/shop/"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,9 @@ from backups import process
 from backups.secret import write_secret
 from portal.alarms.models import Channel
 from portal.operations.models import LogLine, Operation, State, Step, StepState
-from portal.stacks.models import Release, Stack
+from portal.runtime.compose.foreign.description import write_foreign
+from portal.runtime.foreign import Foreign
+from portal.stacks.models import Project, Release, Stack
 from portal.vaults.models import (
     BackupSet,
     Drill,
@@ -101,12 +103,14 @@ def text_of(client: Client, address: str, status: int = 200) -> str:
     return answer.content.decode()
 
 
-def operation(kind: str = "backup", state: State = State.SUCCEEDED, **fields: object) -> Operation:
-    """An operation of the stack `rag`, a minute old, with a step and a log line."""
+def operation(
+    kind: str = "backup", state: State = State.SUCCEEDED, *, target: str = "stack:rag", **fields: object
+) -> Operation:
+    """An operation, a minute old, with a step and a log line."""
     now = timezone.now()
     row = Operation.objects.create(
         kind=kind,
-        target="stack:rag",
+        target=target,
         state=state,
         join_key=str(uuid.uuid4()),
         attempt=1,
@@ -241,3 +245,22 @@ def portal_server(valkey: servers.Valkey, var: Path) -> Iterator[str]:
     with process.Running(argv, env=env, cwd=servers.REPO):
         servers.wait_until(lambda: servers.http_ok(f"http://127.0.0.1:{port}/sign-in/"), what="the portal")
         yield f"http://127.0.0.1:{port}"
+
+
+NEEDS = ["web: reads /srv/photos of this host", "web: has further capabilities: NET_ADMIN"]
+
+
+def further(name: str, var: Path, services: Collection[str] = ("web", "db"), **fields: object) -> Project:
+    """A further stack that comes from a Git repository, with two releases and an hour of use."""
+    stack = Stack.objects.create(name=name, runtime="compose")
+    told = {"kind": "git", "place": "https://git.example.org/shop.git", "branch": "live", "revision": "0123456789ab",
+            "files": ["compose.yaml"], "fetched_at": timezone.now(), **fields}  # fmt: skip
+    project = Project.objects.create(stack=stack, **told)
+    foreign = Foreign(("compose.yaml",), (".env",), services={service: service for service in services})
+    write_foreign(var / "known" / name, foreign)
+    made = operation("stack.deploy", target=stack.target)
+    releases(stack, done=made)
+    volumes = "volumes:\n  data:\n    name: shop_data\n  theirs:\n    name: theirs\n    external: true\n"
+    Release.objects.filter(stack=stack, number=2).update(outline=f"services: {{}}\n{volumes}")
+    watched(stack, timezone.now())
+    return project

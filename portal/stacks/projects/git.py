@@ -28,7 +28,7 @@ def demand_address(address: str) -> None:
     if parts.scheme not in PROTOCOLS or not (parts.hostname or parts.scheme == "file"):
         raise InputInvalid({"git": f"Expected an address that begins with {', '.join(PROTOCOLS)}."})
     if parts.password or any(ord(letter) < 33 for letter in address):
-        raise InputInvalid({"git": "Leave the password out of the address; give it as a file with --token-file."})
+        raise InputInvalid({"git": "Leave the password out of the address; give it apart, as a token."})
 
 
 def demand_branch(branch: str) -> None:

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 import secrets
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -25,7 +26,7 @@ from portal.stacks.models import Project
 from portal.stacks.projects.secretfiles import HOOK, PATIENCE_SECONDS, secret_file, secret_keep
 
 WINDOW = timedelta(minutes=15)
-WRONG, CALLED = "project.hook_refused", "project.hook"
+WRONG, CALLED, RENEWED = "project.hook_refused", "project.hook", "project.hook_renewed"
 # Guesses from one address, and calls for one stack, in that time.
 MOST_WRONG, MOST_CALLS = 10, 30
 TOKEN_BYTES = 32
@@ -47,9 +48,25 @@ def hook_renew(*, project: Project, user: User | None = None) -> Secret:
     """
     fresh = secrets.token_urlsafe(TOKEN_BYTES)
     with transaction.atomic():
-        audit(action="project.hook_renewed", target=project.stack.target, user=user)
+        audit(action=RENEWED, target=project.stack.target, user=user)
         secret_keep(stack=project.stack.name, kind=HOOK, text=fresh + "\n")
     return Secret(fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class HookUse:
+    """When the secret was made, when somebody last called with it, and with a wrong one; None: never."""
+
+    made: datetime | None
+    called: datetime | None
+    refused: datetime | None
+
+
+def hook_use(project: Project) -> HookUse:
+    """What became of a project's webhook, as the audit log has it."""
+    rows = AuditEntry.objects.filter(target=project.stack.target, at__gte=project.stack.created_at).order_by("-at")
+    found = [rows.filter(action=action).values_list("at", flat=True).first() for action in (RENEWED, CALLED, WRONG)]
+    return HookUse(*found)
 
 
 def hook_called(*, name: str, address: str, token: str, signature: str, body: bytes) -> Operation | None:

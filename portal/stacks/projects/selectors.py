@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import yaml
+
 from portal.core import places
 from portal.runtime.errors import StackFileError, StackRuntimeError
 from portal.stacks.models import Project, Stack
@@ -79,6 +81,16 @@ def services_or_fault(stack: Stack) -> tuple[list[ServiceRow], str]:
         return [], told(fault_of(error))
     except StackRuntimeError as error:
         return [], error.message
+
+
+def volumes_of(stack: Stack) -> list[str]:
+    """The volumes that the stack's release made, by the names that Docker has for them; not those of others."""
+    current = stack.releases.filter(state="current").first()
+    found: dict[str, Any] = (yaml.safe_load(current.outline).get("volumes") or {}) if current else {}
+    kept = {name: config or {} for name, config in found.items()}
+    return [
+        str(config.get("name") or f"{stack.name}_{name}") for name, config in kept.items() if not config.get("external")
+    ]
 
 
 def told(fault: dict[str, str]) -> str:

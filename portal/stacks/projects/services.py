@@ -27,6 +27,8 @@ from portal.stacks.projects.sources import upload_file
 from portal.stacks.releases import kept_images
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+# Words of the portal's own addresses.
+TAKEN = frozenset({"add", "adopt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ def project_add(wanted: Wanted, *, token: Secret | None = None, user: User | Non
 def _demand_valid(wanted: Wanted) -> None:
     if not NAME.fullmatch(wanted.name):
         raise InputInvalid({"name": "Expected at most 40 lower-case letters, digits, hyphens and underscores."})
+    if wanted.name in TAKEN:
+        raise InputInvalid({"name": f"{wanted.name} is a word of the portal's own addresses. Choose another name."})
     if wanted.kind == ProjectKind.GIT:
         git.demand_address(wanted.place)
         git.demand_branch(wanted.branch)
@@ -146,13 +150,27 @@ def project_allow(*, project: Project, confirm: str, user: User | None = None) -
     return fresh
 
 
+def project_token(*, project: Project, token: str, user: User | None = None) -> None:
+    """Fetch a Git repository with other credentials from now on.
+
+    Raises:
+        InputInvalid: there is no token, or the project comes from elsewhere.
+        OperationFailed: the worker did not take it; the one before is used.
+    """
+    if project.kind != ProjectKind.GIT or not token:
+        raise InputInvalid({"token": "Expected the token of a project that comes from a Git repository."})
+    with transaction.atomic():
+        audit(action="project.token_changed", target=project.stack.target, user=user)
+        secret_keep(stack=project.stack.name, kind=GIT, text=git.credentials_line(project.place, token))
+
+
 def demand_confirmed(name: str, confirm: str) -> None:
     """
     Raises:
         InputInvalid: the name was not typed.
     """
     if confirm != name:
-        raise InputInvalid({"confirm": f"Type the name of the stack, {name}, to have its data removed."})
+        raise InputInvalid({"confirm": f"Type the name of the stack, {name}, to have that removed."})
 
 
 def project_erase(project: Project, *, stop: bool, data: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from django.conf import settings
@@ -96,6 +96,17 @@ GETTERS: dict[str, Callable[[Context, Project, Intake, Path], None]] = {
     ProjectKind.UPLOAD: _from_upload,
     ProjectKind.GIT: _from_git,
 }
+
+
+def upload_keep(stack: str, pieces: Iterable[bytes]) -> None:
+    """Have an uploaded project wait for the worker; whoever looks sees all of it or none."""
+    target = upload_file(stack)
+    fresh = target.with_name(f".{target.name}.new")
+    with fresh.open("wb") as sink:
+        fresh.chmod(0o600)
+        for piece in pieces:
+            sink.write(piece)
+    fresh.replace(target)
 
 
 def upload_file(stack: str) -> Path:

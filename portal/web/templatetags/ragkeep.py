@@ -65,6 +65,17 @@ _STACK_TABS = (
     _Tab("Clean-up", "trash", "clean-up", ("clean-up",), operators=True),
     _Tab("All stacks", "stack", "stacks", ("stacks",)),
 )
+# Of a further stack.
+_FURTHER_TABS = (
+    _Tab("Services", "stack", "stack", ("stack", "deploy")),
+    _Tab("Project", "folder", "project", ("project",)),
+    _Tab("Releases", "releases", "releases", ("releases", "release", "release-compare", "roll-back")),
+    _Tab("Use", "operations", "use", ("use",)),
+    _Tab("Events", "clock", "stack-events", ("stack-events",)),
+    _Tab("Logs", "log", "logs", ("logs", "service-log"), operators=True),
+    _Tab("Settings", "settings", "settings", ("settings",), operators=True),
+    _Tab("All stacks", "stack", "stacks", ("stacks",)),
+)
 
 _NAVIGATION = (
     ("Overview", "overview", "dashboard", ("dashboard",)),
@@ -93,19 +104,40 @@ def nav_links(context: Mapping[str, Any]) -> list[NavLink]:
     request: HttpRequest | None = context.get("request")
     match = request.resolver_match if request else None
     name = match.url_name if match else None
+    if _further(context):
+        name = "stack"
     return [NavLink(title, icon, reverse(url), name in names) for title, icon, url, names in _NAVIGATION]
 
 
 @register.simple_tag(takes_context=True)
 def stack_tabs(context: Mapping[str, Any]) -> list[NavLink]:
-    """The pages of the stack, without those that are for administrators alone where somebody else looks."""
+    """The pages of a stack, without those that are for administrators alone where somebody else looks."""
     request: HttpRequest = context["request"]
     match = request.resolver_match
-    shown = [tab for tab in _STACK_TABS if request.user.is_staff or not tab.operators]
+    given = _further(context)
+    tabs = _FURTHER_TABS if given else _STACK_TABS
+    shown = [tab for tab in tabs if request.user.is_staff or not tab.operators]
     return [
-        NavLink(tab.title, tab.icon, reverse(tab.url), match is not None and match.url_name in tab.names)
+        NavLink(tab.title, tab.icon, _address(given, tab.url), match is not None and match.url_name in tab.names)
         for tab in shown
     ]
+
+
+@register.simple_tag(takes_context=True)
+def page_url(context: Mapping[str, Any], name: str, **kwargs: object) -> str:
+    """The address of a page of the stack whose page this is."""
+    return reverse(name, kwargs={**kwargs, **_further(context)})
+
+
+def _address(given: Mapping[str, str], name: str) -> str:
+    return reverse(name, kwargs={} if name == "stacks" else dict(given))
+
+
+def _further(context: Mapping[str, Any]) -> dict[str, str]:
+    """What the address of this page says of the stack: nothing for the product's own."""
+    request: HttpRequest | None = context.get("request")
+    match = request.resolver_match if request else None
+    return {"stack_name": match.kwargs["stack_name"]} if match and match.kwargs.get("stack_name") else {}
 
 
 @register.simple_tag

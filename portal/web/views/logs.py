@@ -55,23 +55,23 @@ class LogForm(forms.Form):
 
 @require_safe
 @operators_only
-def logs(request: HttpRequest) -> HttpResponse:
+def logs(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Of all services, or of the one named by `?service=`."""
     form = _form(request)
-    return _page(request, form, form.cleaned_data.get("service", ""))
+    return _page(request, stack_or_404(stack_name), form, form.cleaned_data.get("service", ""))
 
 
 @require_safe
 @operators_only
-def service_log(request: HttpRequest, service: str) -> HttpResponse:
-    return _page(request, _form(request), service)
+def service_log(request: HttpRequest, service: str, stack_name: str = "") -> HttpResponse:
+    return _page(request, stack_or_404(stack_name), _form(request), service)
 
 
 @require_safe
 @operators_only
-def log_download(request: HttpRequest, service: str = "") -> HttpResponseBase:
+def log_download(request: HttpRequest, service: str = "", stack_name: str = "") -> HttpResponseBase:
     """The same lines as a file, read service by service and sent piece by piece."""
-    form, current = _form(request), stack_or_404()
+    form, current = _form(request), stack_or_404(stack_name)
     name = service or form.cleaned_data.get("service", "")
     try:
         names = [name] if name else [row.name for row in services_of(current).rows]
@@ -94,17 +94,18 @@ def _form(request: HttpRequest) -> LogForm:
     return form
 
 
-def _page(request: HttpRequest, form: LogForm, service: str) -> HttpResponse:
+def _page(request: HttpRequest, current: Stack, form: LogForm, service: str) -> HttpResponse:
     wanted = form.wanted
-    lines, fault = _lines(service, form.cleaned_data.get("lines") or 200)
+    lines, fault = _lines(current, service, form.cleaned_data.get("lines") or 200)
     shown = [line for line in lines if wanted.takes(line)]
     seen = _digest(shown, fault)
     # A page that has these lines already keeps them, with what its reader selected in them.
     if request.headers.get("HX-Request") == "true" and request.GET.get("seen") == seen:
         return HttpResponse(status=204)
     context = {
+        "stack": current,
         "service": service,
-        "services": services_of(stack_or_404()).rows,
+        "services": services_of(current).rows,
         "form": form,
         "needle": wanted.needle,
         "filtered": bool(wanted.needle) or wanted.least != "debug",
@@ -126,14 +127,14 @@ def _query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def _lines(service: str, count: int) -> tuple[list[Line], Fault | None]:
+def _lines(current: Stack, service: str, count: int) -> tuple[list[Line], Fault | None]:
     """The end of the log, or why it cannot be read.
 
     Raises:
         Http404: the stack has no such service.
     """
     try:
-        return stack_lines(stack_or_404(), [service] if service else [], lines=count), None
+        return stack_lines(current, [service] if service else [], lines=count), None
     except UnknownServiceError:
         raise Http404(service) from None
     except (StackRuntimeError, OperationError) as fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -16,18 +16,18 @@ from portal.stacks.diff import release_diff
 from portal.stacks.models import Release, Stack
 from portal.stacks.release_list import releases_of, way_of_code, way_of_data
 from portal.stacks.releases import release_current
-from portal.stacks.selectors import stack_get_default
 from portal.stacks.updates.selectors import updates_of
 from portal.web.actions import refuse, start
 from portal.web.forms_releases import CompareForm, DeployForm, RollbackForm
 from portal.web.pages import operators_only, page, user_of
+from portal.web.services import at, stack_or_404
 
 
 @require_safe
 @operators_only
-def deploy(request: HttpRequest) -> HttpResponse:
+def deploy(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Look at what a deploy would do; `plan` in the address names the look that was asked for."""
-    stack = _stack()
+    stack = stack_or_404(stack_name)
     look = _look_of(request, stack)
     context = {
         "stack": stack,
@@ -44,39 +44,40 @@ def deploy(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @operators_only
-def deploy_look(request: HttpRequest) -> HttpResponse:
+def deploy_look(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Have the worker compare what runs with what is described."""
     try:
-        look = operation_start(kind="stack.plan", target=_stack().target, user=user_of(request))
+        look = operation_start(kind="stack.plan", target=stack_or_404(stack_name).target, user=user_of(request))
     except OperationError as refused:
         refuse(request, refused)
-        return redirect("deploy")
-    return redirect(f"{reverse('deploy')}?plan={look.pk}")
+        return redirect(reverse("deploy", kwargs=at(stack_name)))
+    return redirect(f"{reverse('deploy', kwargs=at(stack_name))}?plan={look.pk}")
 
 
 @require_POST
 @operators_only
-def deploy_begin(request: HttpRequest) -> HttpResponse:
-    form = DeployForm(request.POST)
+def deploy_begin(request: HttpRequest, stack_name: str = "") -> HttpResponse:
+    stack, form = stack_or_404(stack_name), DeployForm(request.POST)
     if not form.is_valid():
-        context = {"stack": _stack(), "form": form, "current": release_current(_stack())}
+        context = {"stack": stack, "form": form, "current": release_current(stack)}
         return page(request, "deploy", context, status=422)
-    return start(request, "stack.deploy", _stack().target, form.params, back="deploy")
+    return start(request, "stack.deploy", stack.target, form.params, back="deploy", **at(stack_name))
 
 
 @require_safe
-def releases(request: HttpRequest) -> HttpResponse:
-    stack = _stack()
+def releases(request: HttpRequest, stack_name: str = "") -> HttpResponse:
+    stack = stack_or_404(stack_name)
     found = releases_of(stack)
     form = CompareForm(None, [release.number for release in found])
     return page(request, "releases", {"stack": stack, "releases": found, "form": form})
 
 
 @require_safe
-def release_compare(request: HttpRequest) -> HttpResponse:
-    found = {release.number: release for release in releases_of(_stack())}
+def release_compare(request: HttpRequest, stack_name: str = "") -> HttpResponse:
+    stack = stack_or_404(stack_name)
+    found = {release.number: release for release in releases_of(stack)}
     form = CompareForm(request.GET, list(found))
-    context: dict[str, Any] = {"form": form}
+    context: dict[str, Any] = {"stack": stack, "form": form}
     if form.is_valid():
         before, after = found[form.cleaned_data["a"]], found[form.cleaned_data["b"]]
         context |= {"before": before, "after": after, "diff": release_diff(before, after)}
@@ -84,10 +85,11 @@ def release_compare(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def release_one(request: HttpRequest, number: int) -> HttpResponse:
-    found = _release(number)
+def release_one(request: HttpRequest, number: int, stack_name: str = "") -> HttpResponse:
+    found = _release(number, stack_name)
     earlier = found.stack.releases.filter(number__lt=number, deployed_at__isnull=False).order_by("-number").first()
     context = {
+        "stack": found.stack,
         "release": found,
         "earlier": earlier,
         "diff": release_diff(earlier, found) if earlier else None,
@@ -97,16 +99,18 @@ def release_one(request: HttpRequest, number: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @operators_only
-def roll_back(request: HttpRequest, number: int) -> HttpResponse:
+def roll_back(request: HttpRequest, number: int, stack_name: str = "") -> HttpResponse:
     """What a roll-back would change, and the choice between code, and code and data; posted, begin."""
-    found = _release(number)
+    found = _release(number, stack_name)
     code, data = way_of_code(found), way_of_data(found)
     form = RollbackForm(request.POST or None, code=not code.obstacle, with_data=not data.obstacle)
     if request.method == "POST" and form.is_valid():
         params = {"release": number, **form.params}
-        return start(request, "stack.rollback", found.stack.target, params, back="roll-back", number=number)
+        there: dict[str, str | int] = {"number": number, **at(stack_name)}
+        return start(request, "stack.rollback", found.stack.target, params, back="roll-back", **there)
     current = release_current(found.stack)
     context = {
+        "stack": found.stack,
         "release": found,
         "current": current,
         "code": code,
@@ -123,14 +127,7 @@ def _look_of(request: HttpRequest, stack: Stack) -> Operation | None:
     return next((look for look in looks.order_by("-created_at")[:50] if str(look.pk) == wanted), None)
 
 
-def _release(number: int) -> Release:
-    """Raises: Http404: the stack has no such release."""
-    return get_object_or_404(Release.objects.select_related("stack", "operation"), stack=_stack(), number=number)
-
-
-def _stack() -> Stack:
-    """Raises: Http404: nothing was set up yet."""
-    try:
-        return stack_get_default()
-    except Stack.DoesNotExist:
-        raise Http404("stack") from None
+def _release(number: int, stack_name: str) -> Release:
+    """Raises: Http404: there is no such stack, or it has no such release."""
+    found = Release.objects.select_related("stack", "operation")
+    return get_object_or_404(found, stack=stack_or_404(stack_name), number=number)

@@ -8,17 +8,19 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from portal.core import places
-from portal.operations.errors import InputInvalid
+from portal.operations.errors import InputInvalid, OperationFailed
+from portal.runtime.errors import StackRuntimeError
 from portal.stacks.models import Stack
 from portal.stacks.rotation import readers, secret_names
-from portal.stacks.settings import Setting, services_replaced, setting_list, settings_change, settings_forget
+from portal.stacks.settings import Setting, replaced_by, setting_list, settings_change, settings_forget, waiting
 from portal.stacks.variables import LONGEST
-from portal.web.actions import start
+from portal.web.actions import refuse, start
 from portal.web.pages import operators_only, page, user_of
-from portal.web.services import stack_or_404
+from portal.web.services import at, stack_or_404
 
 _TEXT = {"autocomplete": "off", "spellcheck": "false"}
 
@@ -46,56 +48,75 @@ def _hint(row: Setting) -> str:
     waits = ""
     if row.waits is not None:
         waits = f" Now {row.shown or row.variable.default or 'not set'}; the next deploy changes it."
-    return f"{row.variable.hint}{waits}".strip()
+    used = "" if row.variable.known else f"Used by {', '.join(row.variable.services) or 'the project'}."
+    return f"{row.variable.hint}{used}{waits}".strip()
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @operators_only
-def settings(request: HttpRequest) -> HttpResponse:
+def settings(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Show them; or keep what was changed for the next deploy."""
-    current = stack_or_404()
-    rows = setting_list(current)
+    current = stack_or_404(stack_name)
+    try:
+        rows = setting_list(current)
+    except (OperationFailed, StackRuntimeError) as fault:
+        return page(request, "stack/settings", {"stack": current, "fault": fault})
     if request.method != "POST":
-        return _page(request, current, SettingsForm(rows))
+        return _page(request, current, rows, SettingsForm(rows))
     form = SettingsForm(rows, request.POST)
-    if form.is_valid():
-        try:
-            waits = settings_change(stack=current, values=form.cleaned_data, user=user_of(request))
-        except InputInvalid as refused:
-            for name, sentence in refused.fields.items():
-                form.add_error(name, sentence)
-        else:
-            messages.success(request, "Kept. The next deploy changes them." if waits else "Everything is as it runs.")
-            return redirect("settings")
-    return _page(request, current, form, status=422)
+    if form.is_valid() and _kept(request, current, form):
+        return redirect(reverse("settings", kwargs=at(stack_name)))
+    return _page(request, current, rows, form, status=422)
+
+
+def _kept(request: HttpRequest, current: Stack, form: SettingsForm) -> bool:
+    """Whether it was; why not stands at the fields of the form."""
+    try:
+        waits = settings_change(stack=current, values=form.cleaned_data, user=user_of(request))
+    except InputInvalid as refused:
+        for name, sentence in refused.fields.items():
+            form.add_error(name, sentence)
+        return False
+    except OperationFailed as failed:
+        form.add_error(None, f"{failed.message} {failed.remedy}".strip())
+        return False
+    messages.success(request, "Kept. The next deploy changes them." if waits else "Everything is as it runs.")
+    return True
 
 
 @require_POST
 @operators_only
-def settings_drop(request: HttpRequest) -> HttpResponse:
-    settings_forget(stack=stack_or_404(), user=user_of(request))
-    messages.success(request, "Forgotten. Everything stays as it runs.")
-    return redirect("settings")
+def settings_drop(request: HttpRequest, stack_name: str = "") -> HttpResponse:
+    try:
+        settings_forget(stack=stack_or_404(stack_name), user=user_of(request))
+    except OperationFailed as failed:
+        refuse(request, failed)
+    else:
+        messages.success(request, "Forgotten. Everything stays as it runs.")
+    return redirect(reverse("settings", kwargs=at(stack_name)))
 
 
 @require_POST
 @operators_only
-def secret_rotate(request: HttpRequest) -> HttpResponse:
+def secret_rotate(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Give a secret a new value; the one who asks must type its name."""
     name = request.POST.get("secret", "")
     if request.POST.get("name") != name:
         messages.error(request, f"Type {name or 'the name of the secret'} to rotate it. Nothing was changed.")
-        return redirect("settings")
-    return start(request, "stack.rotate", stack_or_404().target, {"secret": name}, back="settings")
+        return redirect(reverse("settings", kwargs=at(stack_name)))
+    target = stack_or_404(stack_name).target
+    return start(request, "stack.rotate", target, {"secret": name}, back="settings", **at(stack_name))
 
 
-def _page(request: HttpRequest, current: Stack, form: SettingsForm, *, status: int = 200) -> HttpResponse:
+def _page(
+    request: HttpRequest, current: Stack, rows: Sequence[Setting], form: SettingsForm, *, status: int = 200
+) -> HttpResponse:
     spec = places.stack_spec(current.name)
     context = {
         "stack": current,
         "form": form,
-        "waits": [row for row in setting_list(current) if row.waits is not None],
-        "replaced": services_replaced(current),
+        "waits": waiting(rows),
+        "replaced": replaced_by(rows),
         "secrets": [(name, readers(spec, name)) for name in secret_names(spec)],
     }
     return page(request, "stack/settings", context, status=status)

@@ -36,9 +36,9 @@ class EventForm(forms.Form):
 
 
 @require_safe
-def use(request: HttpRequest) -> HttpResponse:
+def use(request: HttpRequest, stack_name: str = "") -> HttpResponse:
     """Processor, memory, network and disk of every service, over an hour, a day or a week."""
-    current, chosen = stack_or_404(), request.GET.get("range", "")
+    current, chosen = stack_or_404(stack_name), request.GET.get("range", "")
     chosen = chosen if chosen in RANGES else "1h"
     now = timezone.now()
     begin = now - RANGES[chosen][1]
@@ -64,8 +64,8 @@ def _order(stack: Stack, found: Collection[str]) -> list[str]:
 
 
 @require_safe
-def stack_events(request: HttpRequest) -> HttpResponse:
-    current = stack_or_404()
+def stack_events(request: HttpRequest, stack_name: str = "") -> HttpResponse:
+    current = stack_or_404(stack_name)
     form = EventForm(request.GET, [row.name for row in services_of(current).rows])
     form.is_valid()
     found = event_list(current, service=form.cleaned_data.get("service", ""), kind=form.cleaned_data.get("kind", ""))

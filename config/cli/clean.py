@@ -16,7 +16,7 @@ from portal.cleanup.engine import KEPT
 from portal.runtime.compose import ComposeRuntime
 
 # What `up` makes. The tools stay, they hold no data; so does whatever else lies in that folder.
-STATE = ("control", "stacks", "repositories", "operations", "home", "faults", "recovery", "run")
+STATE = ("control", "stacks", "known", "repositories", "operations", "home", "faults", "recovery", "run")
 WORD = "delete everything"
 
 
@@ -92,6 +92,7 @@ def _confirm(installation: Installation, found: dict[str, int], as_json: bool) -
 LOSSES = {
     "control": "the portal's accounts, operations, plans and passwords",
     "stacks": "all documents, conversations, accounts, vectors and models",
+    "known": "which files further stacks consist of",
     "repositories": "all local backup sets",
     "operations": "what unfinished restores and undo still need",
     "home": "caches of the programs",

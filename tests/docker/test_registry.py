@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,7 @@ from tests.docker import test_projects as projects
 from tests.docker.test_projects import NAME, SLEEP, Site, good, run
 from tests.support import tiny_stack
 from tests.support.docker_engine import Engine
-from tests.support.registry import Registry, registry
+from tests.support.registry import PASSWORD, Registry, registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
@@ -33,22 +36,44 @@ site = projects.site
 OLD, NEW = "ragkeep/tiny:first", "ragkeep/tiny:second"
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A registry, and the engine with a client that is signed in there."""
+
+    registry: Registry
+    engine: Engine
+
+    def name(self, image: str) -> str:
+        return self.registry.name(image)
+
+    def push(self, source: str, image: str) -> str:
+        return self.registry.push(self.engine, source, image)
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One registry for all tests: what they push is mostly the same."""
+    with registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
 @pytest.fixture
-def store(engine: Engine, tmp_path: Path) -> Iterator[Registry]:
-    """A registry, and two images to push that differ in a label; no name of it is left on the engine."""
-    tiny_stack.build_image(engine)
+def store(server: Registry, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A part of the registry for this test, with which the portal is signed in, and two images to push that differ in
+    a label; the engine is left without a name of it."""
+    mine = replace(server, prefix=f"t{secrets.token_hex(3)}/")
     for tag in (OLD, NEW):
         text = f"FROM {tiny_stack.IMAGE}\nLABEL which={tag}\n"
-        process.run(["docker", "build", "--tag", tag, "-"], env=engine.environ, stdin=text, timeout=120)
-    with registry(tmp_path / "registry") as found:
-        try:
-            yield found
-        finally:
-            names = ["image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}", "--digests"]
-            told = engine.docker(*names).stdout.split()
-            mine = [name for name in told if name.startswith(f"{found.host}/") and "<none>" not in name]
-            for name in [*mine, OLD, NEW]:
-                engine.docker("rmi", "--force", name, check=False)
+        process.run(["docker", "build", "--tag", tag, "-"], env=site.engine.environ, stdin=text, timeout=120)
+    signed_in = mine.sign_in(site.engine, tmp_path / "docker")
+    monkeypatch.setenv("DOCKER_CONFIG", str(signed_in.config))
+    found = Store(mine, signed_in)
+    try:
+        yield found
+    finally:
+        form = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
+        told = site.engine.docker("image", "ls", "--digests", "--format", form).stdout.split()
+        forget(site, *(name for name in told if name.startswith(found.name("")) and "<none>" not in name), OLD, NEW)
 
 
 def forget(site: Site, *names: str) -> None:
@@ -61,17 +86,17 @@ def is_here(engine: Engine, name: str) -> bool:
     return engine.has_image(name)
 
 
-def names_of(site: Site, store: Registry) -> list[str]:
+def names_of(site: Site, store: Store) -> list[str]:
     """What the engine has of the registry, each as `repository@digest`."""
     told = site.engine.docker("image", "ls", "--digests", "--format", "{{.Repository}}@{{.Digest}}").stdout.split()
-    return [name for name in told if name.startswith(f"{store.host}/")]
+    return [name for name in told if name.startswith(store.name(""))]
 
 
-def deployed(site: Site, store: Registry) -> tuple[str, str]:
+def deployed(site: Site, store: Store) -> tuple[str, str]:
     """Deploy the old image from the registry, which then gets the new one under the same name, and another version;
     returns the digests of both."""
     name = store.name("shop:1.0.0")
-    old = store.push(site.engine, OLD, "shop:1.0.0")
+    old = store.push(OLD, "shop:1.0.0")
     forget(site, OLD)
     assert not is_here(site.engine, name)
     site.write({"web": {**SLEEP, "image": name}})
@@ -83,12 +108,12 @@ def deployed(site: Site, store: Registry) -> tuple[str, str]:
     return old, new
 
 
-def push_behind_the_back(site: Site, store: Registry) -> str:
+def push_behind_the_back(site: Site, store: Store) -> str:
     """The new image under the same name, pushed from elsewhere: the name means the old one here as before."""
     name = store.name("shop:1.0.0")
     before = site.engine.image_id(name)
-    store.push(site.engine, NEW, "shop:1.2.0")
-    new = store.push(site.engine, NEW, "shop:1.0.0")
+    store.push(NEW, "shop:1.2.0")
+    new = store.push(NEW, "shop:1.0.0")
     site.engine.docker("tag", before, name)
     forget(site, NEW)
     return new
@@ -100,7 +125,7 @@ def served(site: Site) -> tuple[str, str]:
     return inspected["Config"]["Labels"]["which"], Release.objects.get(state="current").images["web"]["id"]
 
 
-def test_what_is_newer_is_found_told_and_fetched_on_demand(site: Site, store: Registry) -> None:
+def test_what_is_newer_is_found_told_and_fetched_on_demand(site: Site, store: Store) -> None:
     old, new = deployed(site, store)
     assert good(run("stack.plan"))["plan"]["nothing"] is True, "a plan asks no registry"
     assert good(run("stack.updates")) == {"images": 1, "newer_images": 1, "newer_versions": 1, "not_told": 0}
@@ -116,7 +141,7 @@ def test_what_is_newer_is_found_told_and_fetched_on_demand(site: Site, store: Re
 
 
 @pytest.mark.parametrize("tag", ["means another image", "is gone"])
-def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Registry, tag: str) -> None:
+def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Store, tag: str) -> None:
     old, new = deployed(site, store)
     good(run("stack.deploy", pull=True))
     by_digest = f"{store.name('shop')}@{old}"
@@ -135,12 +160,16 @@ def test_a_rollback_fetches_a_lost_image_by_its_digest(site: Site, store: Regist
     assert site.containers() == restarted, "it runs as the release says"
 
 
-def test_without_the_registry_nothing_that_runs_is_touched(site: Site, store: Registry, tmp_path: Path) -> None:
+def test_without_its_images_nothing_that_runs_is_touched(
+    site: Site, store: Store, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     old, _ = deployed(site, store)
     good(run("stack.deploy", pull=True))
     forget(site, f"ragkeep/kept:{NAME}-web-1", f"{store.name('shop')}@{old}")
     before = site.containers()
-    (tmp_path / "registry" / "images").rename(tmp_path / "away")
+    images, away = store.registry.folder / "images", tmp_path / "away"
+    shutil.move(images, away)
+    request.addfinalizer(lambda: shutil.move(away, images))
     lost = run("stack.rollback", release=1)
     assert (lost.state, lost.error["code"]) == (State.FAILED, "image_missing")
     assert f"shop@{old} (service web)" in lost.error["message"]
@@ -153,24 +182,16 @@ def test_without_the_registry_nothing_that_runs_is_touched(site: Site, store: Re
     assert served(site)[0] == NEW
 
 
-def test_a_registry_that_wants_a_login_gets_that_of_docker(engine: Engine, store: Registry, tmp_path: Path) -> None:
-    folder = tmp_path / "docker"
-    folder.mkdir()
-    (folder / "cli-plugins").symlink_to(engine.config / "cli-plugins")
-    signed_in, word = Engine(engine.host, folder), "secret-word"
-    with registry(tmp_path / "private", login=f"reader:{word}") as private:
-        name = private.name("shop:1.0.0")
-        stranger = Docker(engine.host, tmp_path / "nowhere")
-        command = ["docker", "login", "--username", "reader", "--password-stdin", private.host]
-        process.run(command, env=signed_in.environ, stdin=word, timeout=60)
-        pushed = private.push(signed_in, OLD, "shop:1.0.0")
-        assert private.push(signed_in, OLD, "shop:1.1.0") == pushed
-        for ask in (asking.digest, asking.tags):
-            with pytest.raises(RegistryError) as refused:
-                ask(stranger, name)
-            assert word not in refused.value.message
-        assert asking.digest(Docker(engine.host, folder), name) == pushed
-        assert sorted(asking.tags(Docker(engine.host, folder), name)) == ["1.0.0", "1.1.0"]
+def test_a_registry_is_asked_with_the_login_of_docker_and_tells_nothing_without(store: Store, tmp_path: Path) -> None:
+    name, stranger = store.name("shop:1.0.0"), Docker(store.engine.host, tmp_path / "nowhere")
+    pushed = store.push(OLD, "shop:1.0.0")
+    assert store.push(OLD, "shop:1.1.0") == pushed
+    for ask in (asking.digest, asking.tags):
+        with pytest.raises(RegistryError) as refused:
+            ask(stranger, name)
+        assert PASSWORD not in refused.value.message
+    assert asking.digest(Docker.discover(), name) == pushed
+    assert sorted(asking.tags(Docker.discover(), name)) == ["1.0.0", "1.1.0"]
 
 
 def test_clean_takes_back_the_names_of_kept_images(

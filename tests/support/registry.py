@@ -21,17 +21,26 @@ from tests.support import servers
 from tests.support.docker_engine import STATE, Engine
 
 PACKAGE = "docker-registry"
+USER, PASSWORD = "reader", "secret-word-of-nobody"
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A running registry; `host` is what its images' names begin with."""
+    """A running registry that answers only those who sign in.
+
+    Attributes:
+        host: what the names of its images begin with.
+        folder: where it keeps them, as `images`.
+        prefix: what stands between `host` and the names that a test gives.
+    """
 
     host: str
+    folder: Path
+    prefix: str = ""
 
     def name(self, image: str) -> str:
         """An image's whole name."""
-        return f"{self.host}/{image}"
+        return f"{self.host}/{self.prefix}{image}"
 
     def answers(self) -> bool:
         try:
@@ -42,18 +51,27 @@ class Registry:
             return False
         return True
 
+    def sign_in(self, engine: Engine, folder: Path) -> Engine:
+        """The same engine with a client that is signed in here; what it knows is kept in `folder`."""
+        folder.mkdir()
+        (folder / "cli-plugins").symlink_to(engine.config / "cli-plugins")
+        found = Engine(engine.host, folder)
+        command = ["docker", "login", "--username", USER, "--password-stdin", self.host]
+        process.run(command, env=found.environ, stdin=PASSWORD, timeout=60)
+        return found
+
     def push(self, engine: Engine, source: str, image: str) -> str:
         """Push a local image under a name of this registry, and leave no such name behind; returns its digest."""
         name = self.name(image)
+        repository = name.rpartition(":")[0]
         engine.docker("tag", source, name)
         try:
-            said = engine.docker("push", "--quiet", name)
+            engine.docker("push", "--quiet", name, timeout=300)
             told = engine.docker("image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', name).stdout
         finally:
             engine.docker("rmi", name, check=False)
-        repository = name.rpartition(":")[0]
         found = [line.partition("@")[2] for line in told.split() if line.startswith(f"{repository}@")]
-        assert len(found) == 1, (said.stdout, told)
+        assert len(found) == 1, told
         engine.docker("rmi", f"{repository}@{found[0]}", check=False)
         return found[0]
 
@@ -73,26 +91,18 @@ def program() -> Path:
     return unpacked / inner
 
 
-def _passwords(folder: Path, login: str) -> Path:
-    name, _, password = login.partition(":")
-    file = folder / "htpasswd"
-    file.write_text(f"{name}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n")
-    return file
-
-
 @contextmanager
-def registry(folder: Path, *, login: str = "") -> Iterator[Registry]:
-    """A registry that keeps its images below `folder`; with `login`, as `name:password`, for nobody else."""
-    folder.mkdir(parents=True, exist_ok=True)
-    host = f"127.0.0.1:{servers.free_port()}"
-    file = folder / "registry.yml"
+def registry(folder: Path) -> Iterator[Registry]:
+    """A registry that keeps its images below `folder`."""
+    found = Registry(f"127.0.0.1:{servers.free_port()}", folder)
+    file, passwords = folder / "registry.yml", folder / "htpasswd"
+    passwords.write_text(f"{USER}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n")
     file.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'images'}}}}}\nhttp: {{addr: '{host}'}}\n"
-        + (f"auth: {{htpasswd: {{realm: test, path: {_passwords(folder, login)}}}}}\n" if login else "")
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'images'}}}}}\n"
+        f"http: {{addr: '{found.host}'}}\nauth: {{htpasswd: {{realm: test, path: {passwords}}}}}\n"
     )
     with process.Running([str(program()), "serve", str(file)]) as running:
         running.discard_output()
-        found = Registry(host)
         servers.wait_until(found.answers, what="the registry")
         yield found

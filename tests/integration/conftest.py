@@ -1,7 +1,9 @@
-"""The portal of an integration test: its folder, its queue, rows to show, a client for each role, a worker."""
+"""What integration tests share: a portal with its folder and queue, rows, a client for each role, a worker; a runtime."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from pytest_django import Settings
 
 from config.celery import app
 from portal.operations import queue, worker
+from portal.runtime.embedded import EmbeddedRuntime
+from portal.runtime.paths import RuntimePaths
 from tests.support import portal_web, servers
 from tests.support.portal_web import Rows
 
@@ -59,3 +63,15 @@ def worker_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for thread in threads:
         thread.join(60)
+
+
+@pytest.fixture
+def runtime() -> Iterator[EmbeddedRuntime]:
+    """The runtime of processes, in a folder of its own whose name is short enough for sockets."""
+    var = Path(tempfile.mkdtemp(prefix="rk-"))
+    found = EmbeddedRuntime(RuntimePaths(var))
+    try:
+        yield found
+    finally:
+        found.supervisor.shutdown()
+        shutil.rmtree(var, ignore_errors=True)

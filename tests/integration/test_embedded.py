@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -26,17 +25,6 @@ from tests.support import tiny_stack
 from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def runtime() -> Iterator[EmbeddedRuntime]:
-    var = Path(tempfile.mkdtemp(prefix="rk-"))
-    found = EmbeddedRuntime(RuntimePaths(var))
-    try:
-        yield found
-    finally:
-        found.supervisor.shutdown()
-        shutil.rmtree(var, ignore_errors=True)
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ leaves behind in the history."""
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from portal.doctor.findings import ERROR, WARNING, Finding, Subject
 from portal.doctor.services import check_services
 from portal.runtime.embedded import EmbeddedRuntime
 from portal.runtime.errors import ServiceFailedError
-from portal.runtime.paths import RuntimePaths
 from portal.runtime.protocol import Happened, State
 from portal.runtime.spec import StackSpec
 from tests.support import tiny_stack
@@ -28,17 +24,6 @@ from tests.support.servers import wait_until
 pytestmark = pytest.mark.integration
 
 GREEDY = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28)); x = bytearray(2**29)"
-
-
-@pytest.fixture
-def runtime() -> Iterator[EmbeddedRuntime]:
-    var = Path(tempfile.mkdtemp(prefix="rk-"))
-    found = EmbeddedRuntime(RuntimePaths(var))
-    try:
-        yield found
-    finally:
-        found.supervisor.shutdown()
-        shutil.rmtree(var, ignore_errors=True)
 
 
 def one(code: str) -> StackSpec:

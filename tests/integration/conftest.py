@@ -1,4 +1,4 @@
-"""What integration tests share: a portal with its folder and queue, rows, a client for each role, a worker; a runtime."""
+"""What integration tests share: a portal with folder and queue, rows, a client for each role, a worker; a runtime."""
 
 from __future__ import annotations
 

@@ -52,15 +52,15 @@ def end_all(reason: End) -> None:
 class Outlet:
     """What the shell writes, on its way to the page: not further ahead than a page can be expected to show."""
 
-    def __init__(self, queue: redis.Redis, key: str) -> None:
-        self._queue, self._key = queue, key
+    def __init__(self, queue: redis.Redis, session: uuid.UUID) -> None:
+        self._queue, self._session, self._key = queue, session, wire.output(session)
         self._sent: deque[tuple[wire.Id, int]] = deque()
         self._seen: wire.Id = (0, 0)
         self._shown = threading.Condition()
         self.unseen = 0
 
     def put(self, data: bytes) -> None:
-        entry = cast(bytes, self._queue.xadd(self._key, {"data": data})).decode()
+        entry = cast(bytes, self._queue.xadd(self._key, {"data": wire.sealed(self._session, data)})).decode()
         with self._shown:
             self._sent.append((wire.parsed(entry), len(data)))
             self.unseen += len(data)
@@ -95,7 +95,7 @@ class Serving:
         self.session, self.reason, self.detail = session, "", ""
         # A wait of its own for every answer: the shared client would give up too soon.
         self._queue = redis.Redis.from_url(settings.VALKEY_URL, socket_timeout=30, socket_connect_timeout=5)
-        self._outlet = Outlet(self._queue, wire.output(session.pk))
+        self._outlet = Outlet(self._queue, session.pk)
         self._waiting = bytearray()
         now = time.monotonic()
         self._typed_at = self._read_at = now
@@ -161,7 +161,7 @@ class Serving:
         if found and found[0].decode() == keys[0]:
             self.reason = self.reason or found[1].decode()
         elif found:
-            self._take(json.loads(found[1]), terminal)
+            self._take(json.loads(wire.unsealed(self.session.pk, found[1])), terminal)
         if self._waiting:
             del self._waiting[: terminal.write(bytes(self._waiting[:4096]))]
 

@@ -2,10 +2,15 @@
 
 Output is a stream, so that a page which lost its connection asks for what came after the last it has. What is typed,
 and what the page has shown, is a list. A second list tells a session to end, and is read first.
+
+Valkey writes what passes through it to its disk. So what was typed and shown is sealed, with a key of each session that
+only the portal's own processes can make.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import uuid
 from functools import cache
@@ -13,6 +18,8 @@ from typing import Any, cast
 
 import redis
 from django.conf import settings
+
+from portal.core import cipher
 
 Id = tuple[int, int]
 NOTHING = "0-0"
@@ -70,6 +77,24 @@ def client() -> redis.Redis:
     return _client(settings.VALKEY_URL)
 
 
+def sealed(session: uuid.UUID, data: bytes) -> bytes:
+    """What was typed or shown in a session, as it may lie about."""
+    return cipher.encrypt(_key(session), data, session.bytes)
+
+
+def unsealed(session: uuid.UUID, data: bytes) -> bytes:
+    """What `sealed` sealed.
+
+    Raises:
+        SealBroken: it is not of this session, or of another installation.
+    """
+    return cipher.decrypt(_key(session), data, session.bytes)
+
+
+def _key(session: uuid.UUID) -> bytes:
+    return hmac.digest(settings.SECRET_KEY.encode(), b"terminal " + session.bytes, hashlib.sha256)
+
+
 def send(session: uuid.UUID, item: dict[str, Any]) -> None:
     """Bring keys, a size or what was shown to the worker.
 
@@ -80,7 +105,7 @@ def send(session: uuid.UUID, item: dict[str, Any]) -> None:
     if cast(int, client().llen(typed(session))) >= MOST_WAITING:
         raise Full
     pipe = client().pipeline(transaction=False)
-    pipe.rpush(typed(session), json.dumps(item))
+    pipe.rpush(typed(session), sealed(session, json.dumps(item).encode()))
     pipe.expire(typed(session), PARTING_SECONDS)
     pipe.execute()
 

@@ -81,7 +81,8 @@ async def _relay(queue: redis.Redis, session: TerminalSession, after: str) -> As
             continue
         entries = found[0][1]
         after = entries[-1][0].decode()
-        if data := b"".join(fields.get(b"data", b"") for _, fields in entries):
+        shown = [fields[b"data"] for _, fields in entries if b"data" in fields]
+        if data := b"".join(wire.unsealed(session.pk, piece) for piece in shown):
             yield _event(after, "message", base64.b64encode(data).decode())
         if (end := entries[-1][1].get(b"end")) is not None:
             yield _event(after, "end", await sync_to_async(_ended)(session) or end.decode())

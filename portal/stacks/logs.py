@@ -15,6 +15,7 @@ from portal.operations.faults import runtime_faults
 from portal.runtime.spec import StackSpec
 from portal.stacks.loglines import Line, Wanted, lines_of, merged
 from portal.stacks.models import Stack
+from portal.stacks.projects.variables import project_secrets
 
 EVERYTHING = Wanted()
 PATIENCE_SECONDS = 20.0
@@ -65,6 +66,8 @@ def _read(*, stack: str, services: list[str], lines: int) -> list[tuple[str, str
 
 
 def _secrets(spec: StackSpec) -> list[str]:
+    if spec.foreign is not None:
+        return project_secrets(spec)
     here, found = places.location(spec), list[str]()
     for name in spec.secrets:
         with suppress(OSError, UnicodeDecodeError):

@@ -303,6 +303,17 @@ def test_files_that_cannot_be_read_are_named_instead_of_settings(operator: Clien
     assert "compose.yaml:2" in text
 
 
+def test_what_sounds_secret_is_left_out_of_logs(
+    operator: Client, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["connecting with marker-in-env", "all well"])
+    (files / ".env").write_text("DB_PASSWORD=marker-in-env\n")
+    monkeypatch.setattr(places.runtime(), "logs", lambda *_, **__: said)
+    text = text_of(operator, "/stacks/shop/logs/web/")
+    assert "all well" in text
+    assert "marker-in-env" not in text
+
+
 # Handing over
 
 

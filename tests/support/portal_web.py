@@ -226,13 +226,15 @@ def watched(stack: Stack, now: datetime) -> None:
 
 
 @contextmanager
-def portal_server(valkey: servers.Valkey, var: Path) -> Iterator[str]:
-    """The portal under uvicorn on the database of this test; yields its address."""
+def portal_server(
+    valkey: servers.Valkey, var: Path, *, module: str = "tests.support.portal_web_settings"
+) -> Iterator[str]:
+    """The portal under uvicorn with these settings, on the database of this test; yields its address."""
     database = connection.settings_dict
     port = servers.free_port()
     env = {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.support.portal_web_settings",
+        "DJANGO_SETTINGS_MODULE": module,
         "RAGKEEP_VAR": str(var),
         "TEST_PG_PORT": str(database["PORT"]),
         "TEST_PG_NAME": str(database["NAME"]),

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from portal.core import places
 from portal.runtime.compose.foreign.model import source_of
 from portal.runtime.compose.foreign.scan import RESERVED, pairs, scan
 from portal.runtime.spec import StackSpec
@@ -16,6 +17,8 @@ from portal.stacks.variables import Variable, masked
 
 USED = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_]\w*)(?P<rest>[^}]*)\}?|(?P<bare>[A-Za-z_]\w*))", re.ASCII)
 LINE = re.compile(r"^\s*(?:export\s+)?(?P<name>[A-Za-z_]\w*)\s*=[ \t]*(?P<value>.*?)\s*$", re.ASCII | re.MULTILINE)
+# Shorter values would turn up by chance in the middle of other words.
+TELLING_LENGTH = 6
 # Name of a variable, and what it is where nothing says otherwise.
 Use = tuple[str, str]
 
@@ -36,6 +39,15 @@ def project_variables(spec: StackSpec) -> list[Variable]:
     return found_in(
         [yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader) for file in files], given(folder, present)
     )
+
+
+def project_secrets(spec: StackSpec) -> list[str]:
+    """The values of a project's variables that sound like secrets, as its files and its settings have them."""
+    assert spec.foreign is not None
+    folder = source_of(spec)
+    present = [name for name in spec.foreign.env_files if (folder / name).is_file()]
+    told = [*given(folder, present).items(), *places.given_settings(places.location(spec)).items()]
+    return [value for name, value in told if len(value) >= TELLING_LENGTH and Variable(name, "", ()).is_secret]
 
 
 def found_in(documents: Sequence[Node | None], told: Mapping[str, str]) -> list[Variable]:

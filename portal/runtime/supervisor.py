@@ -24,7 +24,6 @@ from portal.runtime.translate import INHERITED
 
 # Faults of supervisord that mean "it is that way already".
 ALREADY = frozenset({60, 70, 90})  # ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED
-BAD_NAME = 10
 START_SECONDS = 15.0
 LOG_BYTES = 10 * 1024 * 1024
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from portal.operations.models import Operation, State, StepState
 from portal.vaults.models import BackupSet, Drill, DrillState, Restore
-from portal.vaults.restore_choice import STACK, Choice
+from portal.vaults.restore_choice import Choice
 
 # The latest few: an older measure may be of another disk or another size.
 MEASURES = 5
@@ -73,8 +73,3 @@ def _safety(stack: str) -> float | None:
     taken = BackupSet.objects.filter(stack=stack, operation__state=State.SUCCEEDED).exclude(seconds=None)
     seconds = [float(row.seconds) for row in taken[:MEASURES] if row.seconds]
     return median(seconds) if seconds else None
-
-
-def restores_of(stack: str) -> Any:  # noqa: ANN401 - a query of restores
-    """Restores into a stack, whatever stack their sets are of."""
-    return Restore.objects.select_related("set", "operation").filter(operation__target=f"{STACK}{stack}")

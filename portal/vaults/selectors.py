@@ -12,12 +12,6 @@ from portal.core import places
 from portal.vaults.models import BackupSet, Drill, Plan, Repository, Restore, RestoreState, SetState
 
 
-def set_list(*, stack: str | None = None, limit: int = 100) -> list[BackupSet]:
-    """Sets that are in their repository, newest first, with it."""
-    sets = BackupSet.objects.select_related("repository", "operation").filter(removed_at=None)
-    return list((sets.filter(stack=stack) if stack else sets)[:limit])
-
-
 def set_get(set_id: str) -> BackupSet:
     """One set.
 

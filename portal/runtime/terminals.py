@@ -10,6 +10,7 @@ import signal
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from backups.process import Attached
@@ -24,6 +25,8 @@ SHELL = ("sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
 CHUNK = 64 * 1024
 # A process closes its terminal a moment before it has a status.
 PARTING_SECONDS = 1.0
+# One that waits for a disk takes its end later; nobody waits for that here.
+ROUNDS, ROUND_SECONDS = 100, 0.02
 
 
 class PtyTerminal:
@@ -94,8 +97,12 @@ class PtyTerminal:
 
 
 def end_marked(mark: str) -> None:
-    """Kill every process of this machine that has the mark in its environment."""
-    while found := [pid for pid in procfs.table() if procfs.environment(pid).get(MARK) == mark]:
+    """Kill every process of this machine that has the mark in its environment, and what these start meanwhile."""
+    for _ in range(ROUNDS):
+        found = [pid for pid in procfs.table() if procfs.environment(pid).get(MARK) == mark]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(ROUND_SECONDS)

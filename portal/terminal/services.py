@@ -19,6 +19,7 @@ from portal.operations import queue
 from portal.operations.claims import lock_names
 from portal.operations.errors import InputInvalid, OperationFailed, OperationRefused
 from portal.operations.models import Claim, Mode
+from portal.runtime.errors import StackRuntimeError
 from portal.stacks.models import Stack
 from portal.terminal import wire
 from portal.terminal.models import End, TerminalPolicy, TerminalSession
@@ -104,6 +105,13 @@ def sessions_end(sessions: Iterable[TerminalSession], reason: End) -> None:
             log.warning("terminal %s could not be told to end: %s", session.pk, error)
 
 
+def session_close(session: TerminalSession, *, user: User) -> None:
+    """End one on somebody's word, who need not be the one who opened it."""
+    sessions_end([session], End.CLOSED)
+    if session.user_id != user.pk:
+        audit(action="terminal.closed", target=_target(session), user=user, data={"session": str(session.pk)})
+
+
 def sessions_of_leaver_end(*, user: User | None, **_: Any) -> None:  # noqa: ANN401 - a signal's arguments
     """Whoever signs out leaves no terminal open."""
     if user is not None:
@@ -128,8 +136,13 @@ def sessions_tidy() -> None:
         young = session.lasted < timedelta(seconds=FETCHED_SECONDS + wire.ALIVE_SECONDS)
         if young or wire.client().exists(wire.alive(session.pk)):
             continue
-        places.runtime().end_terminal(places.stack_spec(session.stack.name), session.service, session.mark)
-        session_ended(session, End.LOST)
+        try:
+            places.runtime().end_terminal(places.stack_spec(session.stack.name), session.service, session.mark)
+        except StackRuntimeError as fault:
+            # What is left may not be out of reach for good; the next look is soon.
+            log.warning("what terminal %s left could not be ended: %s", session.pk, fault.message)
+        else:
+            session_ended(session, End.LOST)
 
 
 def _target(session: TerminalSession) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from config.celery import app
@@ -252,6 +254,37 @@ def test_a_terminal_is_for_the_one_who_opened_it(
     assert ended(session) == End.CLOSED
     assert AuditEntry.objects.filter(action="terminal.closed", actor=other).exists()
     assert seen["operator"].post(f"{place}send/", {}, content_type="application/json").status_code == 410
+
+
+def events_after(session: TerminalSession, entry: str, user: User) -> list[str]:
+    """The events of the stream to its end, for a page that has everything up to an entry."""
+
+    async def read() -> str:
+        client = AsyncClient()
+        await client.aforce_login(user)
+        answer = await client.get(f"/stack/terminal/{session.pk}/stream/", headers={"Last-Event-ID": entry})
+        return b"".join([piece async for piece in answer]).decode()  # type: ignore[attr-defined]
+
+    return [event for event in async_to_sync(read)().split("\n\n") if "data:" in event]
+
+
+def test_a_page_that_lost_its_connection_goes_on_where_it_was(
+    allowed: Stack, user: User, operator: Client, runtime: PlacedRuntime
+) -> None:
+    session = opened(allowed, user)
+    servers.wait_until(lambda: b"$ " in written(session), what="the prompt")
+    seen = entries(session)[-1][0].decode()
+    wire.send(session.pk, {"text": "stty size\r"})
+    servers.wait_until(lambda: b"24 80" in written(session), what="the answer")
+    services.session_close(session, user=user)
+    assert ended(session) == End.CLOSED
+    *shown, end = events_after(session, seen, user)
+    told = b"".join(base64.b64decode(event.rpartition("data: ")[2]) for event in shown)
+    assert told == b"stty size\r\n24 80\r\n$ "
+    assert "event: end" in end
+    assert '"words": "closed"' in end
+    place = f"/stack/terminal/{session.pk}/stream/?after=sometime"
+    assert operator.get(place).status_code == 400
 
 
 @pytest.mark.parametrize(

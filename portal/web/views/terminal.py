@@ -16,11 +16,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadReque
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from portal.core.services import audit
 from portal.operations.errors import InputInvalid, OperationError
 from portal.stacks.models import Stack
 from portal.terminal import services, wire
-from portal.terminal.models import End, TerminalSession
+from portal.terminal.models import TerminalSession
 from portal.terminal.selectors import session_list_ended, session_list_open
 from portal.web import throttle
 from portal.web.actions import refuse
@@ -144,11 +143,7 @@ def terminal_end(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
     """End one; every administrator may end every one."""
     found = TerminalSession.objects.filter(pk=session_id, ended_at=None).first()
     if found is not None:
-        services.sessions_end([found], End.CLOSED)
-        if found.user_id != user_of(request).pk:
-            audit(
-                action="terminal.closed", target=found.service, user=user_of(request), data={"session": str(found.pk)}
-            )
+        services.session_close(found, user=user_of(request))
     return redirect("terminal")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from portal.operations.errors import OperationRefused
 from portal.operations.registry import kind_get
 from portal.stacks.models import Release, ReleaseState, Stack
+from portal.stacks.pending import is_project
 from portal.stacks.releases import release_current
 from portal.stacks.rollback import schema_obstacle, set_of
 
@@ -57,6 +58,8 @@ def way_of_data(release: Release) -> Way:
     """Whether code and data can go back together, and with which set."""
     if obstacle := _never(release):
         return Way(obstacle)
+    if is_project(release.stack.name):
+        return Way("Data of such a stack is in no backup set.")
     try:
         found = set_of(release)
         kind_get("restore").check(release.stack.target, {"set": found})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from django.http import Http404
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from portal.runtime.errors import StackRuntimeError
 from portal.stacks.models import Stack
@@ -50,17 +51,24 @@ def health_of(states: list[str]) -> Look:
 
 
 def stack_or_404(name: str = "") -> Stack:
-    """The stack of that name; without one, the product's own.
+    """The further stack of that name; without one, the product's own.
 
     Raises:
         Http404: there is none, or nothing was set up yet.
     """
     if name:
-        return get_object_or_404(Stack.objects.select_related("project"), name=name)
+        return get_object_or_404(Stack.objects.select_related("project"), name=name, project__isnull=False)
     try:
         return stack_get_default()
     except Stack.DoesNotExist:
         raise Http404("There is no stack yet: `python3 manage.py up` makes one.") from None
+
+
+def address_of(target: str) -> str:
+    """The page of the stack that an operation is on; empty for anything else, and for one that was removed."""
+    kind, _, name = target.partition(":")
+    found = Stack.objects.select_related("project").filter(name=name).first() if kind == "stack" else None
+    return reverse("stack", kwargs=at(name if hasattr(found, "project") else "")) if found else ""
 
 
 def at(name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from pytest_django import Settings
 from portal.core import places
 from portal.core.models import AuditEntry
 from portal.operations import worker
-from portal.operations.errors import OperationFailed
+from portal.operations.errors import OperationFailed, OperationRefused
 from portal.operations.models import Operation, State
+from portal.operations.services import operation_start
 from portal.stacks.models import Project, Stack
 from portal.stacks.pending import pending_get
 from portal.stacks.projects.secretfiles import GIT, handed_folder, secret_file, secret_keep, taken
 from portal.stacks.projects.sources import upload_file
+from portal.stacks.reconciling import stacks_reconcile
 from portal.stacks.variables import HIDDEN
 from tests.support import portal_web
 from tests.support.portal_projects.engine import Engine, container, stand_in
@@ -256,6 +259,33 @@ def test_a_removal_asks_for_the_name_and_says_what_goes(
     assert not Operation.objects.filter(kind="project.remove").exists()
     operator.post("/stacks/shop/project/remove/", {"name": "shop", **ticked})
     assert Operation.objects.get(kind="project.remove").params == params
+
+
+def test_an_operation_leads_to_its_stack_and_says_what_has_to_be_agreed_to(operator: Client, shop: Project) -> None:
+    done = portal_web.operation("project.fetch", target="stack:shop", result={"not_granted": portal_web.NEEDS})
+    text = text_of(operator, f"/operations/{done.pk}/")
+    assert 'href="/stacks/shop/">stack:shop</a>' in text
+    assert "reads /srv/photos of this host" in text
+    own, gone = portal_web.operation(), portal_web.operation(target="stack:gone")
+    assert 'href="/stack/">stack:rag</a>' in text_of(operator, f"/operations/{own.pk}/")
+    assert ">stack:gone</a>" not in text_of(operator, f"/operations/{gone.pk}/")
+
+
+def test_the_products_own_stack_has_its_pages_once(operator: Client, shop: Project) -> None:
+    assert operator.get("/stacks/rag/").status_code == 404
+
+
+def test_data_does_not_come_back_with_a_release_of_a_further_stack(operator: Client, shop: Project) -> None:
+    assert "Data of such a stack is in no backup set" in text_of(operator, "/stacks/shop/releases/1/roll-back/")
+
+
+def test_a_recovered_portal_takes_no_further_stack_for_its_own(shop: Project, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "known")
+    stacks_reconcile()
+    assert places.stack_spec("shop").foreign is not None
+    assert Project.objects.get().fetched_at is None
+    with pytest.raises(OperationRefused, match="are not here yet"):
+        operation_start(kind="stack.deploy", target="stack:shop", params={})
 
 
 # Settings of it

@@ -20,6 +20,7 @@ from portal.runtime.foreign import Foreign
 from portal.runtime.protocol import Problem
 from portal.runtime.spec import StackSpec
 from portal.stacks.models import Project, Stack
+from portal.stacks.projects.checkout import DEFAULT_FILES
 
 DOTENV = ".env"
 PATIENCE_SECONDS = 15.0
@@ -122,6 +123,16 @@ def describe_first(*, stack: str, files: list[str], profiles: list[str]) -> None
     """
     if read_foreign(places.known_folder(stack)) is None:
         write_foreign(places.known_folder(stack), Foreign(tuple(files), (DOTENV,), tuple(profiles)))
+
+
+def describe_missing() -> None:
+    """Do that for every project of which nothing is kept here but its row."""
+    for project in Project.objects.select_related("stack"):
+        if read_foreign(places.known_folder(project.stack.name)) is None:
+            describe_first(
+                stack=project.stack.name, files=project.files or [DEFAULT_FILES[0]], profiles=project.profiles
+            )
+            Project.objects.filter(pk=project.pk).update(fetched_at=None)
 
 
 def describe(project: Project, files: list[str], *, env_files: list[str] | None = None, home: str = "") -> None:

@@ -16,6 +16,7 @@ from portal.operations.services import operation_cancel
 from portal.vaults.models import Drill
 from portal.web.actions import refuse
 from portal.web.pages import operators_only, page, user_of
+from portal.web.services import address_of
 
 PER_PAGE = 25
 LOG_LINES = 300
@@ -32,6 +33,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     found = _get(operation_id)
     context = {
         "operation": found,
+        "there": address_of(found.target),
         "steps": operation_steps(found),
         "children": operation_children(found),
         "drill": Drill.objects.filter(operation=found).first(),

@@ -191,7 +191,8 @@ class Repository:
         includes: Sequence[str] = (),
         progress: Progress = lambda _: None,
     ) -> None:
-        """Restore what lies under `folder` into `target`, which must be empty.
+        """Restore what lies under `folder` into `target`, which must be empty. Where files cannot be given to who had
+        them they belong to whoever restores.
 
         When the line to the server breaks, `target` is emptied and filled anew; not if it held something before.
         """
@@ -290,7 +291,7 @@ class Repository:
         )
 
     def _restored(self, argv: restic.Argv, progress: Progress) -> None:
-        with self._stream(argv) as lines:
+        with self._stream(argv, unless=lambda complaints: complaints.about_owners) as lines:
             for message in lines:
                 progress(message)
 
@@ -305,12 +306,14 @@ class Repository:
         return done.stdout
 
     @contextmanager
-    def _stream(self, argv: restic.Argv) -> Iterator[Iterator[dict[str, Any]]]:
+    def _stream(
+        self, argv: restic.Argv, unless: Callable[[restic.Complaints], bool] = lambda _: False
+    ) -> Iterator[Iterator[dict[str, Any]]]:
         with Running(limited_argv(self._placed(argv), self._limits), env=self._environment()) as running:
             yield iter(restic.messages(running.lines()))
             code = running.wait()
             complaints = restic.Complaints.read(running.stderr)
-        if code != 0:
+        if code != 0 and not unless(complaints):
             raise self._failure(code, complaints)
 
     def _placed(self, argv: restic.Argv) -> restic.Argv:

@@ -186,6 +186,17 @@ class Snapshot:
     def partial(self) -> bool:
         return PARTIAL_TAG in self.tags
 
+    def as_dict(self) -> dict[str, Any]:
+        """What every job tells of it."""
+        return {
+            "id": self.id,
+            "set": self.set_id,
+            "time": self.time.isoformat(),
+            "host": self.host,
+            "tags": list(self.tags),
+            "bytes_total": self.bytes_total,
+        }
+
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Snapshot:
         summary = value.get("summary") or {}
@@ -235,17 +246,29 @@ def messages(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Complaints:
-    """What restic wrote to standard error: `fatal` is its last word, `items` the files it could not read."""
+    """What restic wrote to standard error: `fatal` is its last word, `items` the files it could not read or write;
+    `about_owners`: it could not give files to who had them, which a user namespace or an ordinary account may not, and
+    had no other complaint."""
 
     fatal: str
     items: tuple[str, ...]
+    about_owners: bool = False
 
     @classmethod
     def read(cls, stderr: str) -> Complaints:
         found = list(messages(stderr.splitlines()))
         fatal = next((m.get("message", "") for m in found if m.get("message_type") == "exit_error"), "")
-        items = tuple(str(m.get("item", "")) for m in found if m.get("message_type") == "error")
-        return cls(str(fatal) or _tail(stderr), items)
+        errors = [m for m in found if m.get("message_type") == "error"]
+        items = tuple(str(m.get("item", "")) for m in errors)
+        about_owners = bool(errors) and all(_said(error).startswith("lchown ") for error in errors)
+        # Its last word counts them: one that was not told of would be another complaint.
+        about_owners &= str(fatal).strip() == f"Fatal: There were {len(errors)} errors"
+        return cls(str(fatal) or _tail(stderr), items, about_owners)
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    told = error.get("error")
+    return str(told.get("message", "")) if isinstance(told, Mapping) else ""
 
 
 def _tail(stderr: str) -> str:

@@ -89,12 +89,14 @@ class Server:
         return {str(name): int(oid) for name, oid in rows}
 
     def create(self, name: str) -> None:
-        """Make an empty database; a left-over of the same name (an earlier attempt's) is dropped first."""
+        """Make an empty database that this account alone may use; a left-over of the same name (an earlier attempt's)
+        is dropped first."""
         self.drop(name)
+        words = ("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", "REVOKE ALL ON DATABASE {} FROM PUBLIC")
         with self.connect() as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
-            )
+            for statement in words:
+                # Who may connect is no part of a dump.
+                connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
     def size(self, name: str) -> int:
         """Bytes of a database; 0 where there is none."""

@@ -358,3 +358,18 @@ def test_names_fit_into_what_postgres_allows() -> None:
     names = Target({}, None, "rag", "12345678-aaaa").names
     assert (names.staging, names.kept) == ("rag_staging_12345678", "rag_kept_12345678")
     assert sql.Identifier(names.kept).as_string() == '"rag_kept_12345678"'
+
+
+def test_what_was_restored_is_open_to_its_own_account_alone(postgres_server: servers.Postgres) -> None:
+    server, name = server_of(postgres_server), f"rag_staging_{uuid4().hex[:8]}"
+    server.create(name)
+    try:
+        with server.connect() as connection:
+            allowed = connection.execute(
+                "SELECT has_database_privilege('public', %s, 'CONNECT'), has_database_privilege('public', %s, 'TEMP')",
+                (name, name),
+            ).fetchone()
+        assert allowed == (False, False)
+        assert name in server.oids()
+    finally:
+        server.drop(name)

@@ -35,8 +35,9 @@ def command(yes: bool, as_json: bool) -> None:
             if not yes and found:
                 _confirm(installation, found, as_json)
             if isinstance(installation.runtime, ComposeRuntime) and installation.exists:
+                names = kept_names(installation.paths.var)
                 _remove_containers(installation, output)
-                installation.runtime.let_images_go(kept_names(installation.paths.var))
+                installation.runtime.let_images_go(names)
             for name in found:
                 if (folder := installation.paths.var / name).exists():
                     shutil.rmtree(folder)

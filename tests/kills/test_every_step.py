@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.support.documents import corpus
-from tests.support.faultpoints import Recorded, arm, disarm
+from tests.support.faultpoints import Recorded, arm, chosen, disarm
 from tests.support.kills import Verb, complete_sets, gate_is_open, kill_agent, kill_worker, snapshots
 from tests.support.product import Product, settled, upload
 from tests.support.servers import wait_until
@@ -190,16 +190,6 @@ def nothing_stays(product: Product) -> Iterator[None]:
     yield
     disarm(product.var)
     shutil.rmtree(product.var / "faults", ignore_errors=True)
-
-
-def chosen(points: list[str], wanted: str, today: int) -> list[str]:
-    """All points, those whose name has it, or that many, other ones every day until all had their turn."""
-    if wanted == "all":
-        return points
-    if not wanted.isdigit():
-        return [point for point in points if wanted in point]
-    count = min(int(wanted), len(points))
-    return [points[(today * count + number) % len(points)] for number in range(count)]
 
 
 def kill_at(product: Product, point: str, words: list[str]) -> dict[str, Any]:

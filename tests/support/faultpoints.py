@@ -36,3 +36,13 @@ class Recorded:
     def __exit__(self, *_: object) -> None:
         self.points = list(dict.fromkeys(self._file.read_text(encoding="utf-8").split()))
         self._file.unlink()
+
+
+def chosen(points: list[str], wanted: str, today: int) -> list[str]:
+    """All points, those whose name has it, or that many, other ones every day until all had their turn."""
+    if wanted == "all":
+        return points
+    if not wanted.isdigit():
+        return [point for point in points if wanted in point]
+    count = min(int(wanted), len(points))
+    return [points[(today * count + number) % len(points)] for number in range(count)]

@@ -123,8 +123,9 @@ def test_a_project_is_added_agreed_to_changed_and_removed_by_click(chromium: Bro
     page.get_by_role("heading", name="Remove it").click()
     page.get_by_label("Type shop to remove it").fill("shop")
     page.get_by_role("button", name="Remove the stack").click()
-    # The files are being fetched: nobody takes them away meanwhile.
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("heading", name="Remove a stack")).to_be_visible()
+    page.get_by_role("link", name="stack:shop").click()
+    expect(page.get_by_role("heading", name="Stack shop")).to_be_visible()
 
 
 def add_by_click(page: Page) -> None:

@@ -63,7 +63,7 @@ _STACK_TABS = (
     _Tab("Terminal", "terminal", "terminal", ("terminal", "terminal-open", "terminal-session"), operators=True),
     _Tab("Settings", "settings", "settings", ("settings",), operators=True),
     _Tab("Clean-up", "trash", "clean-up", ("clean-up",), operators=True),
-    _Tab("All stacks", "stack", "stacks", ("stacks",)),
+    _Tab("All stacks", "stack", "stacks", ("stacks", "stack-add")),
 )
 # Of a further stack.
 _FURTHER_TABS = (

@@ -21,10 +21,10 @@ from portal.runtime.paths import CHECKOUT, RuntimePaths
 from portal.runtime.ports import free_ports
 from portal.runtime.protocol import Action, State
 from portal.runtime.spec import StackSpec
-from tests.docker.test_compose_runtime import APPLY, ids
 from tests.support import small_site
 from tests.support.docker_engine import Engine
 from tests.support.servers import wait_until
+from tests.support.sleepers import APPLY, ids
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 

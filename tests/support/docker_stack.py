@@ -125,3 +125,18 @@ def started(stack: DockerStack, *services: str) -> Iterator[DockerStack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "5", timeout=120)
+
+
+CONFINED = {"root": False, "read-only": True, "drops": ["ALL"], "options": ["no-new-privileges:true"], "limits": True}
+
+
+def confinement(found: Mapping[str, Any]) -> dict[str, object]:
+    """How a container is confined, of what `docker inspect` tells; `CONFINED` for one of ours."""
+    host = found["HostConfig"]
+    return {
+        "root": found["Config"]["User"].startswith("0"),
+        "read-only": host["ReadonlyRootfs"],
+        "drops": host["CapDrop"],
+        "options": host["SecurityOpt"],
+        "limits": 0 < host["PidsLimit"] <= 500 and host["Memory"] > 0,
+    }

@@ -15,7 +15,7 @@ from rag_api.openai.errors import RequestRefusedError
 from rag_api.settings import Settings
 
 DOCUMENTS: Final = "ragkeep"
-_TINY = frozenset({"smollm2:135m", "smollm2"})
+_TINY = "smollm2:135m"
 
 
 class Use(StrEnum):
@@ -28,8 +28,11 @@ class Use(StrEnum):
 
 def offered(settings: Settings) -> dict[str, Use]:
     """The models by name, the one that answers from the documents first."""
-    plain = {} if settings.chat_model in _TINY else {settings.chat_model: Use.PLAIN}
-    return {DOCUMENTS: Use.ANSWERS, **plain, settings.embed_model: Use.EMBEDDINGS}
+    models = {DOCUMENTS: Use.ANSWERS}
+    if not settings.chat_model.startswith(_TINY):
+        models.setdefault(settings.chat_model, Use.PLAIN)
+    models.setdefault(settings.embed_model, Use.EMBEDDINGS)
+    return models
 
 
 def model_use(settings: Settings, name: str, *allowed: Use) -> Use:

@@ -105,5 +105,10 @@ def _report(ours: Seen, plain: Seen) -> Report:
         Bound("chat without a connection", max(ours.gaps), RECONNECT_SECONDS, "s"),
         Bound("conversations lost", ours.lost, 0),
     ]
-    facts = {"calls_a_second": 20, "faults": sorted(set(ours.faults))[:5], "faults_of_compose": len(plain.faults)}
+    facts = {
+        "calls_a_second": 20,
+        "faults": sorted(set(ours.faults))[:5],
+        "faults_of_compose": len(plain.faults),
+        "conversations_lost_by_compose": plain.lost,
+    }
     return Report(measures, bounds, facts)

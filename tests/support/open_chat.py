@@ -40,8 +40,9 @@ class Sockets:
         return len(self.opened) > len(self.closed)
 
     def longest_gap(self) -> float:
-        """How long the page was without a connection at worst."""
-        gaps = [min((after for after in self.opened if after > end), default=end + 999) - end for end in self.closed]
+        """How long the page was without a connection at worst, in seconds; until now where it still is."""
+        now = time.monotonic()
+        gaps = [min((after for after in self.opened if after > end), default=now) - end for end in self.closed]
         return max(gaps, default=0.0)
 
 

@@ -99,7 +99,7 @@ def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_engine_that_may_not_be_used_says_who_may(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def denied(*_: object) -> None:
+    def denied(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Engine, "_connection", lambda _: SimpleNamespace(request=denied, close=lambda: None))

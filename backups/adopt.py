@@ -34,14 +34,10 @@ def adopt(job: Job, context: Context) -> dict[str, Any]:
 def shown(snapshot: Snapshot) -> dict[str, Any]:
     """A snapshot as JSON; `set` is null when it is no backup set of ours."""
     return {
-        "id": snapshot.id,
+        **snapshot.as_dict(),
         "set": snapshot.set_id if TAG in snapshot.tags else None,
-        "time": snapshot.time.isoformat(),
-        "host": snapshot.host,
-        "tags": list(snapshot.tags),
         "paths": list(snapshot.paths),
         "partial": snapshot.partial,
-        "bytes_total": snapshot.bytes_total,
         "bytes_added": snapshot.bytes_added,
     }
 

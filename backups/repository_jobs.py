@@ -45,13 +45,4 @@ def snapshots(job: Job, context: Context) -> dict[str, Any]:
 
 
 def _shown(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "id": snapshot.id,
-        "set": snapshot.set_id,
-        "time": snapshot.time.isoformat(),
-        "host": snapshot.host,
-        "tags": list(snapshot.tags),
-        "partial": snapshot.partial,
-        "bytes_total": snapshot.bytes_total,
-        "bytes_added": snapshot.bytes_added,
-    }
+    return {**snapshot.as_dict(), "partial": snapshot.partial, "bytes_added": snapshot.bytes_added}

@@ -205,19 +205,7 @@ def measure(job: Job, context: Context) -> dict[str, Any]:
         "bytes_uncompressed": int(found.get("total_uncompressed_size", 0)),
         "occupied_bytes": _occupied(job),
         "free_bytes": shutil.disk_usage(folder).free if folder else None,
-        "snapshots": [_shown(snapshot) for snapshot in listed],
-    }
-
-
-def _shown(snapshot: restic.Snapshot) -> dict[str, Any]:
-    return {
-        "id": snapshot.id,
-        "set": snapshot.set_id,
-        "time": snapshot.time.isoformat(),
-        "host": snapshot.host,
-        "tags": list(snapshot.tags),
-        "paths": list(snapshot.paths),
-        "bytes_total": snapshot.bytes_total,
+        "snapshots": [{**snapshot.as_dict(), "paths": list(snapshot.paths)} for snapshot in listed],
     }
 
 

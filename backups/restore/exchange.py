@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES})
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -40,6 +42,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def link_or_copy(source: Path, place: Path) -> None:
+    """Give a file a second place, or a copy there where the filesystem has no links for it. What is at `place` already
+    stays; a crash leaves nothing there or all of it."""
+    if place.exists():
+        return
+    try:
+        os.link(source, place)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        draft = place.with_name(f".{place.name}.copied")
+        shutil.copy2(source, draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(place)
 
 
 def write_durably(path: Path, text: str) -> None:

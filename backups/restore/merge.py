@@ -8,10 +8,7 @@ arrives as it was uploaded, and the ingest process derives the rest once the sta
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +22,10 @@ from backups.errors import SourceMissing
 from backups.restore import sides
 from backups.restore.database import DatabaseNames, Server
 from backups.restore.errors import NotCarried
-from backups.restore.exchange import sync_folder
+from backups.restore.exchange import link_or_copy, sync_folder
 from backups.restore.sides import CannotError
 
 _PAGE = 500
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES})
 
 Row = tuple[str, str, str, dict[str, Any]]
 
@@ -99,12 +95,7 @@ class Merger:
         if not source.exists():
             return None
         place.parent.mkdir(exist_ok=True)
-        try:
-            os.link(source, place)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            shutil.copy2(source, place)
+        link_or_copy(source, place)
         return place
 
 

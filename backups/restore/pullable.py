@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from backups.manifest import Model
-from backups.restore.exchange import sync_folder
+from backups.restore.exchange import link_or_copy, sync_folder
 from backups.sources import models
-
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES})
 
 
 def keep(wanted: Iterable[Model], live: Path, staging: Path) -> list[str]:
@@ -44,12 +39,5 @@ def _is_live(model: Model, live: Path) -> bool:
 
 def _link(source: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        return
-    try:
-        os.link(source, place)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        shutil.copy2(source, place)
+    link_or_copy(source, place)
     sync_folder(place.parent)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +21,7 @@ from backups.restore import canary, postgres, preview, space, versions
 from backups.restore.canary import Api
 from backups.restore.database import DatabaseNames, Server
 from backups.restore.errors import CanaryFailed, CanaryUnreached, SetTooNew
+from backups.restore.exchange import link_or_copy
 from backups.secret import Secret
 
 MANIFEST = Manifest(
@@ -132,3 +136,36 @@ def test_a_dump_goes_into_a_named_database_without_owners_and_stops_at_the_first
         "/pg/pg_restore", "--exit-on-error", "--jobs=2", "--no-owner", "--no-privileges", "--host", "127.0.0.1",
         "--port", "5432", "--username", "rag", "--no-password", "--dbname", "rag_staging_12345678", "/job/d.dump",
     )  # fmt: skip
+
+
+def test_a_file_gets_a_second_place_and_keeps_what_is_there(tmp_path: Path) -> None:
+    source, place = tmp_path / "source", tmp_path / "place"
+    source.write_text("new")
+    link_or_copy(source, place)
+    assert place.samefile(source)
+    other = tmp_path / "other"
+    other.write_text("old")
+    link_or_copy(source, other)
+    assert other.read_text() == "old"
+
+
+def test_where_there_are_no_links_a_copy_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, place = tmp_path / "source", tmp_path / "place"
+    source.write_text("new")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def ends_early(_source: Path, target: Path) -> None:
+        target.write_text("n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copy2", ends_early)
+        with pytest.raises(OSError, match="No space"):
+            link_or_copy(source, place)
+    assert not place.exists()
+    link_or_copy(source, place)
+    assert (place.read_text(), place.samefile(source)) == ("new", False)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["place", "source"]

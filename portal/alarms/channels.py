@@ -97,14 +97,16 @@ def masked_address(channel: Channel) -> str:
 def notices_send(*, now: datetime | None = None) -> int:
     """Send what waits and is due; returns how many arrived. A failure is tried again, ever less often, for a day."""
     moment = now or timezone.now()
-    waiting = Notice.objects.select_related("alarm__operation", "channel").filter(sent_at=None, channel__enabled=True)
+    waiting = Notice.objects.select_related("alarm__operation", "channel").filter(
+        sent_at=None, channel__enabled=True, created_at__gte=moment - GIVE_UP_AFTER
+    )
     return sum(_deliver(notice) for notice in waiting if _is_due(notice, moment))
 
 
 def _is_due(notice: Notice, now: datetime) -> bool:
     waited = now - notice.created_at
     pause = min(FIRST_PAUSE * (2**notice.attempts - 1), LONGEST_PAUSE * notice.attempts)
-    return bool(pause <= waited <= GIVE_UP_AFTER)
+    return bool(pause <= waited)
 
 
 def _deliver(notice: Notice) -> bool:
@@ -145,7 +147,7 @@ def _attempt(channel: Channel, title: str, body: str, kind: apprise.NotifyType) 
         url = Secret.from_file(Path(channel.url_file)).reveal()
         opened = _opened(url)
     except (OSError, ValueError) as error:
-        return f"Its address cannot be read: {error}."
+        return f"Its address cannot be read: {error}. Remove the channel and add it again."
     except InputInvalid as error:
         return error.message
     with cast(Any, apprise).LogCapture(level=logging.WARNING, fmt="%(message)s") as said:

@@ -120,6 +120,19 @@ def test_a_channel_that_fails_is_tried_again_ever_later(used: Rows, hook: listen
     assert Notice.objects.get(channel=added).attempts == 2
 
 
+def test_what_could_not_be_told_for_a_day_is_not_told_any_more(used: Rows, hook: listeners.Webhook) -> None:
+    Repository.objects.update(replaced_by=used.good.repository)
+    added = channels.channel_add(name="hook", url=f"json://127.0.0.1:{hook.port}/alarms")
+    services.alarms_evaluate()
+    now = timezone.now()
+    assert channels.notices_send(now=now + timedelta(hours=25)) == 0
+    assert hook.calls == []
+    Path(added.url_file).unlink()
+    assert channels.notices_send(now=now + timedelta(hours=23)) == 0
+    added.refresh_from_db()
+    assert added.last_error.endswith("Remove the channel and add it again.")
+
+
 def test_a_channel_for_what_is_bad_hears_no_warning(used: Rows, hook: listeners.Webhook) -> None:
     channels.channel_add(name="hook", url=f"json://127.0.0.1:{hook.port}/alarms", least="bad")
     services.alarms_evaluate()

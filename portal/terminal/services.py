@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,8 @@ LONGEST_IDLE_MINUTES = 240
 # A task that no worker fetched by then is not carried out any more.
 FETCHED_SECONDS = 20
 LOCK = "terminals"
+# How long somebody who ends one waits to see it ended.
+CLOSING_SECONDS = 2.0
 
 
 def policy_get() -> TerminalPolicy:
@@ -106,10 +109,13 @@ def sessions_end(sessions: Iterable[TerminalSession], reason: End) -> None:
 
 
 def session_close(session: TerminalSession, *, user: User) -> None:
-    """End one on somebody's word, who need not be the one who opened it."""
+    """End one on somebody's word, who need not be the one who opened it; mostly it has ended on return."""
     sessions_end([session], End.CLOSED)
     if session.user_id != user.pk:
         audit(action="terminal.closed", target=_target(session), user=user, data={"session": str(session.pk)})
+    until = time.monotonic() + CLOSING_SECONDS
+    while TerminalSession.objects.filter(pk=session.pk, ended_at=None).exists() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def sessions_of_leaver_end(*, user: User | None, **_: Any) -> None:  # noqa: ANN401 - a signal's arguments

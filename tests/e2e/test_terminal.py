@@ -56,10 +56,7 @@ def outside(act: Callable[[], R]) -> R:
 
 
 def opened(page: Page, portal: str, service: str = "api") -> None:
-    page.goto(f"{portal}/sign-in/?next=/stack/terminal/")
-    page.get_by_label("E-mail address").fill(portal_web.OPERATOR)
-    page.get_by_label("Password").fill(portal_web.PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, portal)
     page.get_by_label("Service", exact=True).select_option(service)
     page.get_by_label("Your password").fill(portal_web.PASSWORD)
     page.get_by_role("button", name="Open a terminal").click()
@@ -76,6 +73,13 @@ def row(page: Page, text: str) -> None:
     expect(page.locator(".term__row").filter(has_text=re.compile(f"^{re.escape(text)}$")).last).to_be_visible()
 
 
+def sign_in(page: Page, portal: str, account: str = portal_web.OPERATOR) -> None:
+    page.goto(f"{portal}/sign-in/?next=/stack/terminal/")
+    page.get_by_label("E-mail address").fill(account)
+    page.get_by_label("Password").fill(portal_web.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+
 def sessions() -> list[tuple[str, str, str]]:
     return list(TerminalSession.objects.values_list("service", "user_name", "reason"))
 
@@ -87,7 +91,8 @@ def test_a_shell_obeys_is_interrupted_resized_and_left(page: Page, portal: str) 
     row(page, "42 xterm-256color")
     row(page, "ä日本語")
 
-    typed(page, "sleep 600; echo woken")
+    typed(page, "echo begun; sleep 600; echo woken")
+    row(page, "begun")
     page.keyboard.press("Control+c")
     typed(page, "echo status $?")
     row(page, "status 130")
@@ -109,3 +114,42 @@ def test_a_shell_obeys_is_interrupted_resized_and_left(page: Page, portal: str) 
         ("terminal.ended", "stack:rag/api", portal_web.OPERATOR),
     ]
     assert complaints.take() == []
+
+
+def test_only_administrators_and_only_where_it_is_allowed(page: Page, portal: str) -> None:
+    sign_in(page, portal, portal_web.READER)
+    expect(page.get_by_text("Only administrators may do this.")).to_be_visible()
+    page.context.clear_cookies()
+
+    opened(page, portal)
+    other = page.context.new_page()
+    other.goto(f"{portal}/stack/terminal/")
+    other.get_by_label("Allow terminals").uncheck()
+    other.get_by_role("button", name="Keep").click()
+    expect(other.get_by_text("Terminals are switched off.").first).to_be_visible()
+    expect(other.get_by_role("button", name="Open a terminal")).to_have_count(0)
+    expect(page.locator("#terminal-state")).to_have_text("Ended: terminals were switched off")
+    assert outside(sessions) == [("api", portal_web.OPERATOR, "switched_off")]
+
+
+def test_it_survives_a_reload_and_copies_and_pastes(page: Page, portal: str) -> None:
+    opened(page, portal)
+    typed(page, "number=41; clear")
+    typed(page, "echo before $((number + 1))")
+    row(page, "before 42")
+    page.reload()
+    row(page, "before 42")
+    typed(page, "echo still $((number + 2))")
+    row(page, "still 43")
+
+    page.locator(".term__row").filter(has_text=re.compile("^still 43$")).dblclick(position={"x": 5, "y": 5})
+    page.keyboard.press("Control+c")
+    assert page.evaluate("navigator.clipboard.readText()").strip() == "still"
+    page.evaluate("navigator.clipboard.writeText('echo pasted $((number + 3))')")
+    page.keyboard.press("Control+Shift+v")
+    page.keyboard.press("Enter")
+    row(page, "pasted 44")
+    page.keyboard.press("Shift+F6")
+    expect(page.get_by_role("button", name="End it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Before")).to_be_visible(timeout=10_000)

@@ -53,7 +53,7 @@ class OpenForm(forms.Form):
     )
 
     def __init__(self, request: HttpRequest, names: list[str], data: QueryDict | None = None) -> None:
-        super().__init__(data, initial={"service": request.GET.get("service", "")})
+        super().__init__(data)
         self._request = request
         self.fields["service"] = forms.ChoiceField(label="Service", choices=[(name, name) for name in names])
 

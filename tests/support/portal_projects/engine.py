@@ -8,11 +8,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from portal.core import places
+from portal.runtime.spec import StackSpec
 from portal.stacks.projects import adoption, services
 from tests.support.portal_scene import PlacedRuntime
 
 LABELS = "com.docker.compose."
 Patch = Callable[[object, str, Any], None]
+
+
+class StandIn(PlacedRuntime):
+    """No port of a stack is held by somebody else."""
+
+    def taken_ports(self, spec: StackSpec) -> dict[int, str]:
+        return {}
 
 
 class Engine:
@@ -37,9 +45,9 @@ def container(project: str, service: str, folder: str = "/srv/blog", file: str =
     return {"ImageID": "sha256:1", "Labels": {LABELS + name: value for name, value in found.items()}}
 
 
-def stand_in(var: Path, patch: Patch) -> tuple[PlacedRuntime, Engine]:
+def stand_in(var: Path, patch: Patch) -> tuple[StandIn, Engine]:
     """Put both in the place of the real ones."""
-    runtime, engine = PlacedRuntime(var), Engine()
+    runtime, engine = StandIn(var), Engine()
     patch(places, "runtime", lambda: runtime)
     patch(places, "in_containers", lambda: True)
     of_projects = SimpleNamespace(docker=SimpleNamespace(engine=engine))

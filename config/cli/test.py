@@ -17,8 +17,6 @@ from config.tiers import PARTS, TIERS, Tier
 NO_TESTS = 5
 # Every one of them may start a whole product, which takes 1 GB.
 MOST_JOBS = 4
-# How tests are dealt out, of tiers that root keeps its rights for or not: the former name what shares an installation.
-DIST = {True: "loadgroup", False: "loadfile"}
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
@@ -68,11 +66,7 @@ def _pytest(tiers: list[Tier], arguments: tuple[str, ...], jobs: int | None) -> 
         together = jobs or min(os.cpu_count() or 1, MOST_JOBS)
         groups = [(kind, [tier for tier in tiers if tier.as_caller is kind]) for kind in (True, False)]
         codes = [
-            _run(
-                [*_side_by_side(together, "loadgroup" if kind else "loadfile"), *_paths(group)],
-                arguments,
-                as_caller=kind,
-            )
+            _run([*_side_by_side(together), *_paths(group)], arguments, as_caller=kind)
             for kind, group in groups
             if group
         ]
@@ -83,9 +77,9 @@ def _paths(tiers: list[Tier]) -> list[str]:
     return [path for tier in tiers for path in tier.paths]
 
 
-def _side_by_side(jobs: int, dist: str = DIST[False]) -> list[str]:
-    """The options that have pytest run groups of tests side by side; those of a group, or file, may share servers."""
-    return [] if jobs == 1 else ["--numprocesses", str(jobs), "--dist", dist]
+def _side_by_side(jobs: int) -> list[str]:
+    """The options that have pytest run whole files side by side: tests of one file may share servers."""
+    return [] if jobs == 1 else ["--numprocesses", str(jobs), "--dist", "loadfile"]
 
 
 def _is_privileged(word: str) -> bool:

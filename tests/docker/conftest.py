@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import docker_engine, docker_stack
 from tests.support.docker_engine import Engine
 from tests.support.docker_product import DockerProduct, docker_installation
 from tests.support.docker_stack import DockerStack
 
-# Started once for everybody, and dear.
-SHARED = ("product", "stack")
+# What several files use, which is dear to start: their tests run one after the other.
+SHARED = {
+    "product": ("test_agent_containers.py", "test_journey.py", "test_moves.py", "test_platform.py"),
+    "stack": ("test_agent.py", "test_overlays.py", "test_stack_up.py"),
+}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those that share an installation run one after the other, as do those of a file."""
-    for item in items:
-        if isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group(_shared(item) or item.path.name))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist has no types
+    """Deal out whole files to processes that run side by side, and files that share an installation to one of them."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _installation
+    return scheduler
 
 
-def _shared(test: pytest.Function) -> str | None:
-    known = test._fixtureinfo.name2fixturedefs  # pytest has no public name for it
-    return next((name for name in SHARED if name in known and known[name][-1].scope == "session"), None)
+def _installation(test: str) -> str:
+    file = test.split("::", 1)[0]
+    return next((name for name, files in SHARED.items() if file.endswith(files)), file)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ TOGETHER, BY_FILE = ("--numprocesses",), ("--dist", "loadfile")
             (),
             3,
             [
-                ([*TOGETHER, "3", "--dist", "loadgroup", "tests/docker"], True),
+                ([*TOGETHER, "3", *BY_FILE, "tests/docker"], True),
                 ([*TOGETHER, "3", *BY_FILE, "tests/unit"], False),
             ],
         ),

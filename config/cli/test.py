@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
 from backups import process
+from config import loopback
 from config.bootstrap import child_environment
 from config.privileges import drop_prefix
 from config.tiers import PARTS, TIERS, Tier
@@ -57,24 +59,36 @@ def _parts_left_out(tiers: list[str]) -> list[str]:
 
 
 def _pytest(tiers: list[Tier], arguments: tuple[str, ...], jobs: int | None) -> int:
-    """Run these tiers: those that root keeps its rights for, then the others; returns the worst exit status."""
+    """Run these tiers: those that root keeps its rights for, and the others; returns the worst exit status."""
     # A test named by the caller replaces the folders of the tiers; options alone do not.
     if any("tests/" in word for word in arguments):
         privileged = any(_is_privileged(word) for word in arguments)
         codes = [_run(_side_by_side(jobs or 1), arguments, as_caller=privileged)]
     else:
-        together = jobs or min(os.cpu_count() or 1, MOST_JOBS)
-        groups = [(kind, [tier for tier in tiers if tier.as_caller is kind]) for kind in (True, False)]
-        codes = [
-            _run([*_side_by_side(together), *_paths(group)], arguments, as_caller=kind)
-            for kind, group in groups
-            if group
-        ]
+        together = _side_by_side(jobs or min(os.cpu_count() or 1, MOST_JOBS))
+        groups = [(kind, [*together, *_paths(tiers, as_caller=kind)]) for kind in (True, False)]
+        chosen = [(kind, words) for kind, words in groups if words != together]
+        if len(chosen) > 1 and together and os.geteuid() == 0:
+            codes = _both(chosen[0][1], chosen[1][1], arguments)
+        else:
+            codes = [_run(words, arguments, as_caller=kind) for kind, words in chosen]
     return max((code for code in codes if code != NO_TESTS), default=NO_TESTS)
 
 
-def _paths(tiers: list[Tier]) -> list[str]:
-    return [path for tier in tiers for path in tier.paths]
+def _both(privileged: list[str], others: list[str], arguments: tuple[str, ...]) -> list[int]:
+    """Run both kinds at the same time: containers mostly wait. What the former write is shown when all is over."""
+    click.echo("the tier docker runs beside the others; what it writes follows at the end", err=True)
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(_captured, privileged, arguments)
+        code = _run(others, arguments, as_caller=False, isolated=True)
+        done = beside.result()
+    click.echo(done.stdout)
+    click.echo(done.stderr, err=True)
+    return [done.returncode, code]
+
+
+def _paths(tiers: list[Tier], *, as_caller: bool) -> list[str]:
+    return [path for tier in tiers if tier.as_caller is as_caller for path in tier.paths]
 
 
 def _side_by_side(jobs: int) -> list[str]:
@@ -86,11 +100,28 @@ def _is_privileged(word: str) -> bool:
     return any(path in word for tier in TIERS if tier.as_caller for path in tier.paths)
 
 
-def _run(words: list[str], arguments: tuple[str, ...], *, as_caller: bool) -> int:
-    root, var = Path(os.environ["RAGKEEP_ROOT"]), Path(os.environ["RAGKEEP_VAR"])
-    argv = [sys.executable, "-m", "pytest", *words, *arguments]
+def _run(words: list[str], arguments: tuple[str, ...], *, as_caller: bool, isolated: bool = False) -> int:
+    root, var = _places()
     if as_caller:
-        # What root writes into the shared cache nobody else could change.
-        return process.call([*argv, "-o", f"cache_dir={var / 'cache' / 'pytest-caller'}"], cwd=root)
+        return process.call(_privileged(words, arguments), cwd=root)
     prefix = drop_prefix(root, var, Path(sys.executable))
-    return process.call([*prefix, *argv], env=child_environment(var, dropped=bool(prefix)), cwd=root)
+    argv = [*prefix, sys.executable, "-m", "pytest", *words, *arguments]
+    argv = loopback.command(argv) if isolated else argv
+    return process.call(argv, env=child_environment(var, dropped=bool(prefix)), cwd=root)
+
+
+def _captured(words: list[str], arguments: tuple[str, ...]) -> process.Completed:
+    root, _ = _places()
+    return process.run(_privileged(words, arguments), cwd=root, check=False)
+
+
+def _privileged(words: list[str], arguments: tuple[str, ...]) -> list[str]:
+    _, var = _places()
+    # What root writes into the shared cache nobody else could change.
+    cache = f"cache_dir={var / 'cache' / 'pytest-caller'}"
+    return [sys.executable, "-m", "pytest", *words, *arguments, "-o", cache]
+
+
+def _places() -> tuple[Path, Path]:
+    """The checkout and its state folder."""
+    return Path(os.environ["RAGKEEP_ROOT"]), Path(os.environ["RAGKEEP_VAR"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from config import tiers
+from backups import process
+from config import loopback, tiers
 from config.cli import test as verb
 
 
@@ -120,8 +122,47 @@ def test_only_the_tier_of_docker_keeps_the_rights_of_root(
         return 0
 
     monkeypatch.setattr(verb, "_run", run)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert verb._pytest([tier for tier in tiers.TIERS if tier.name in names], words, jobs) == 0
     assert seen == ran
+
+
+@pytest.mark.parametrize(("codes", "status"), [((0, 0), 0), ((1, 0), 1), ((0, 1), 1), ((5, 5), 5)])
+def test_root_runs_the_tier_of_docker_beside_the_others_which_see_nothing_of_its_networks(
+    codes: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[object] = []
+
+    def run(words: list[str], _arguments: tuple[str, ...], **how: bool) -> int:
+        seen.append((words, how))
+        return codes[0]
+
+    def captured(words: list[str], _arguments: tuple[str, ...]) -> process.Completed:
+        seen.append(words)
+        return process.Completed("pytest", codes[1], "said in the end", "")
+
+    monkeypatch.setattr(verb, "_run", run)
+    monkeypatch.setattr(verb, "_captured", captured)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    chosen = [tier for tier in tiers.TIERS if tier.name in ("unit", "docker")]
+    assert verb._pytest(chosen, (), 2) == status
+    assert [*TOGETHER, "2", *BY_FILE, "tests/docker"] in seen
+    assert ([*TOGETHER, "2", *BY_FILE, "tests/unit"], {"as_caller": False, "isolated": True}) in seen
+    assert capsys.readouterr().out.strip() == "said in the end"
+
+
+def test_a_program_in_a_network_of_its_own_has_loopback_and_no_way_out() -> None:
+    code = (
+        "import pathlib, socket; server = socket.create_server(('127.0.0.1', 0));"
+        "socket.create_connection(server.getsockname());"
+        "print([line.split(':')[0].strip() for line in pathlib.Path('/proc/net/dev').read_text().splitlines()[2:]])"
+    )
+    # Who is no root needs a user namespace around it.
+    around = ["unshare", "--user", "--map-root-user"] if os.geteuid() else []
+    told = process.run([*around, *loopback.command([sys.executable, "-c", code])], check=False)
+    if around and told.returncode:
+        pytest.skip("no user namespaces on this machine")
+    assert told.stdout.strip() == "['lo']"
 
 
 @pytest.mark.parametrize(
@@ -147,4 +188,5 @@ def test_the_worst_status_counts_and_a_selection_may_leave_one_part_empty(
     codes: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verb, "_run", lambda _paths, _arguments, *, as_caller: codes[as_caller])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert verb._pytest([tiers.TIERS[0], tiers.TIERS[-1]], (), None) == status

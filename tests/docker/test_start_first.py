@@ -111,7 +111,7 @@ def test_the_new_one_stands_back_for_a_processor_until_it_serves(site: Site) -> 
 
     def weights() -> dict[str, str]:
         told = site.engine.docker("inspect", "--format", "{{.Id}} {{.HostConfig.CpuShares}}", *site.web()).stdout
-        return dict(line.split() for line in told.splitlines())
+        return {name[: len(old)]: shares for name, shares in (line.split() for line in told.splitlines())}
 
     deploy = threading.Thread(target=site.runtime.apply, args=(site.release("b", DELAY="4"),))
     deploy.start()

@@ -41,6 +41,10 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int, int]] = {
     ("DELETE", "/api/documents/{document_id}"): (401, 404, 403, 202, 202, 404),
     ("POST", "/api/search"): (401, 404, 200, 200, 200, 404),
     ("POST", "/api/ask"): (401, 404, 200, 200, 200, 404),
+    ("POST", "/v1/chat/completions"): (401, 404, 200, 200, 200, 404),
+    ("GET", "/v1/models"): (401, 200, 200, 200, 200, 200),
+    ("GET", "/v1/models/{model:path}"): (401, 200, 200, 200, 200, 200),
+    ("POST", "/v1/embeddings"): (401, 404, 404, 404, 404, 404),
     ("GET", "/api/conversations"): (401, 200, 200, 200, 200, 200),
     ("GET", "/api/conversations/{conversation_id}"): (401, 404, 404, 404, 200, 404),
     ("DELETE", "/api/conversations/{conversation_id}"): (401, 404, 404, 404, 204, 404),
@@ -102,7 +106,7 @@ def _populated(rag: RagStack) -> World:
 
 def _request(world: World, client: httpx.Client, method: str, path: str) -> httpx.Response:
     member = world.ids["stranger"]
-    url = path.format(
+    url = path.replace("{model:path}", "ragkeep").format(
         key_id=member, user_id=member, base_id=world.base, document_id=world.document,
         conversation_id=world.conversation,
     )  # fmt: skip
@@ -118,6 +122,13 @@ def _request(world: World, client: httpx.Client, method: str, path: str) -> http
         ("PUT", "/api/bases/{base_id}/members/{user_id}"): {"role": "reader"},
         ("POST", "/api/search"): {"question": "what", "base": world.base},
         ("POST", "/api/ask"): {"question": "what", "base": world.base},
+        ("POST", "/v1/chat/completions"): {
+            "model": "ragkeep",
+            "messages": [{"role": "user", "content": "what"}],
+            "base": world.base,
+        },
+        # Whoever may ask may embed; a model that is not there is the same to everybody.
+        ("POST", "/v1/embeddings"): {"model": "none", "input": "what"},
         ("POST", "/internal/nearest"): {"collection": "x", "vectors": [[1.0]], "k": 1},
     }
     return client.request(method, url, json=bodies.get((method, path)))
@@ -146,7 +157,8 @@ def test_every_route_in_every_role(world: World) -> None:
             if got.status_code != status:
                 wrong.append((method, path, role, status, got.status_code, got.text[:200]))
             if got.status_code >= 400:
-                assert set(got.json()["error"]) == {"code", "message"}
+                further = {"type", "param"} if path.startswith("/v1/") else set()
+                assert set(got.json()["error"]) == {"code", "message"} | further
     assert wrong == []
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.support.documents import BAKERY, HARBOUR, TURBINE, corpus, encrypted_pdf
 from tests.support.product import Product, settled, upload
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -285,7 +287,16 @@ def ruin(product: Product, documents: list[str]) -> None:
         for document in documents[: len(documents) // 2]:
             api.delete(f"/api/documents/{document}").raise_for_status()
     shutil.rmtree(product.volumes / "vectors" / "live")
-    with product.rag_database() as connection:
-        connection.execute("DROP TABLE chunks CASCADE")
+    wait_until(lambda: _dropped(product), what="the lost table", seconds=30)
     model = httpx.request("DELETE", f"http://127.0.0.1:{product.port + 14}/api/delete", json={"model": "all-minilm"})
     model.raise_for_status()
+
+
+def _dropped(product: Product) -> bool:
+    try:
+        with product.rag_database() as connection:
+            connection.execute("DROP TABLE chunks CASCADE")
+    except psycopg.errors.DeadlockDetected:
+        # The service is taking the deleted documents away meanwhile.
+        return False
+    return True

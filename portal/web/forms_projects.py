@@ -83,6 +83,11 @@ class GitForm(ProjectForm):
     token = _token()
 
 
+def _small_enough(found: UploadedFile[Any]) -> None:
+    if (found.size or 0) > MOST_UPLOAD:
+        raise forms.ValidationError(f"It is larger than {MOST_UPLOAD >> 20} MiB.")
+
+
 class UploadForm(ProjectForm):
     """A file from the reader's own machine."""
 
@@ -92,13 +97,8 @@ class UploadForm(ProjectForm):
         label="File",
         help_text=f"At most {MOST_UPLOAD >> 20} MiB; `stacks add --upload` takes more.",
         widget=forms.FileInput(attrs={"accept": ".yaml,.yml,.zip,.tar,.tgz,.gz,.bz2,.xz"}),
+        validators=[_small_enough],
     )
-
-    def clean_upload(self) -> UploadedFile[Any]:
-        found: UploadedFile[Any] = self.cleaned_data["upload"]
-        if (found.size or 0) > MOST_UPLOAD:
-            raise forms.ValidationError(f"It is larger than {MOST_UPLOAD >> 20} MiB.")
-        return found
 
 
 class FolderForm(ProjectForm):
@@ -127,9 +127,6 @@ class UpdateForm(forms.Form):
     """A new version of an uploaded project, or none where it is fetched."""
 
     upload = UploadForm.base_fields["upload"]
-
-    def clean_upload(self) -> UploadedFile[Any]:
-        return UploadForm.clean_upload(self)  # type: ignore[arg-type]
 
 
 class TokenForm(forms.Form):

@@ -133,7 +133,7 @@ class ComposeRuntime:
         deployment.run(deployment.plan(anew=[name]), [name], None, RECREATE_SECONDS)
 
     def stop(self, spec: StackSpec, *, services: Collection[str] | None = None) -> None:
-        names = list(spec.services) if services is None else [spec.service(name).name for name in services]
+        names = spec.named(services)
         view, fleet = self.view(spec), self._fleet(spec)
         found = by_service(fleet.containers())
         if not found:

@@ -19,6 +19,8 @@ from config.tiers import PARTS, TIERS, Tier
 NO_TESTS = 5
 # Every one of them may start a whole product, which takes 1 GB.
 MOST_JOBS = 4
+# On fewer processors tests of containers and the others make each other fail for want of time.
+PROCESSORS_FOR_BOTH = 4
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
@@ -68,7 +70,8 @@ def _pytest(tiers: list[Tier], arguments: tuple[str, ...], jobs: int | None) -> 
         together = _side_by_side(jobs or min(os.cpu_count() or 1, MOST_JOBS))
         groups = [(kind, [*together, *_paths(tiers, as_caller=kind)]) for kind in (True, False)]
         chosen = [(kind, words) for kind, words in groups if words != together]
-        if len(chosen) > 1 and together and os.geteuid() == 0:
+        enough = (os.cpu_count() or 1) >= PROCESSORS_FOR_BOTH
+        if len(chosen) > 1 and together and enough and os.geteuid() == 0:
             codes = _both(chosen[0][1], chosen[1][1], arguments)
         else:
             codes = [_run(words, arguments, as_caller=kind) for kind, words in chosen]

@@ -144,6 +144,7 @@ def test_root_runs_the_tier_of_docker_beside_the_others_which_see_nothing_of_its
     monkeypatch.setattr(verb, "_run", run)
     monkeypatch.setattr(verb, "_captured", captured)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     chosen = [tier for tier in tiers.TIERS if tier.name in ("unit", "docker")]
     assert verb._pytest(chosen, (), 2) == status
     assert [*TOGETHER, "2", *BY_FILE, "tests/docker"] in seen
